@@ -1,0 +1,50 @@
+# Everything a developer or operator runs. Needs only make and Python >= 3.11; `make setup` gets the rest.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+VENUES ?= sandbox
+UP_ARGS ?=
+TEST_ARGS ?= -n 2
+READY := $(VENV)/.ready
+
+.PHONY: up test check bench setup gen format lock clean
+
+up: setup  ## run the whole mesh on this machine
+	@$(BIN)/trinity up --venues $(VENUES) $(UP_ARGS)
+
+test: setup  ## run every test
+	@$(BIN)/python -m pytest $(TEST_ARGS)
+
+check: setup  ## format, lint, types, import contracts, contracts, generated code
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@PYTHONPATH=gen:mesh:services:gateway:feeds:cli $(BIN)/lint-imports --no-cache
+	@$(BIN)/python scripts/generate.py --check
+	@$(BIN)/buf lint
+	@$(BIN)/buf format --diff --exit-code protos
+	@if [ -f tests/contract/last_release.binpb ]; then $(BIN)/buf breaking --against tests/contract/last_release.binpb; fi
+
+bench: setup  ## the side-by-side benchmarks; installs the peers they measure
+	@$(BIN)/python benchmarks/run.py
+
+setup: $(READY)  ## make .venv with everything in requirements.lock
+
+$(READY): requirements.lock pyproject.toml scripts/setup.py
+	@$(PYTHON) scripts/setup.py --venv $(VENV) --ready $(READY)
+
+gen: setup  ## make gen/ from protos/
+	@$(BIN)/buf format -w protos
+	@$(BIN)/python scripts/generate.py
+
+format: setup  ## format and mend what can be mended
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+lock:  ## renew requirements.lock and benchmarks/requirements.lock (needs uv)
+	@uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate --upgrade -q -o requirements.lock
+	@uv pip compile pyproject.toml --group bench -c requirements.lock --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate --upgrade -q -o benchmarks/requirements.lock
+
+clean:
+	@rm -rf $(VENV) .proto-include .mypy_cache .ruff_cache dist

@@ -1,0 +1,1 @@
+"""Feed workers: the sessions of six venues, and their sandbox."""

@@ -1,0 +1,1 @@
+"""The descriptor-driven HTTP/JSON bridge."""

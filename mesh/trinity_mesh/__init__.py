@@ -1,0 +1,1 @@
+"""How processes meet: clock, configuration, channels, servers, errors on the wire, supervision."""

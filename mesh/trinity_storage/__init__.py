@@ -1,0 +1,1 @@
+"""PostgreSQL, Valkey, migrations, and the embedded servers."""

@@ -1,0 +1,1 @@
+"""The price service: one trustworthy price per asset."""
