@@ -26,7 +26,7 @@ PRIORITY: tuple[Venue, ...] = (
     Venue.OKX,
     Venue.GATEIO,
 )
-"""Order in which venues are asked for an asset: US dollar markets by depth first, then markets that need a conversion."""
+"""Order in which venues are asked: US dollar markets by depth first, then markets that need a conversion."""
 
 QUOTES: tuple[str, ...] = ("USDT", "USDC", "USD")
 """Quote currencies that a price can be made from; longer spellings first, so that a suffix is matched whole."""

@@ -1,0 +1,111 @@
+"""What every process of the mesh does around its part: event loop, signals, logs, readiness, exit code."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import logging
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from trinity_core.errors import TrinityError
+from trinity_mesh.config import ConfigError
+
+EXIT_OK: Final = 0
+EXIT_FAILED: Final = 1
+EXIT_CONFIG: Final = 78
+"""EX_CONFIG of sysexits.h: a restart will not help."""
+
+Ready = Callable[[Mapping[str, Any]], None]
+"""Called once by a part when it serves, with facts for its supervisor (addresses, ids)."""
+
+Part = Callable[[asyncio.Event, Ready], Awaitable[None]]
+"""A part's `run`: returns when the event is set and everything is drained."""
+
+
+def run_process(part: Part, *, name: str, ready_file: Path | None = None, log_level: str = "INFO") -> int:
+    """Run one part until SIGTERM or SIGINT; the process's exit code.
+
+    `ready_file` gets the part's facts as JSON, written beside and renamed, once it serves.
+    """
+    _log_to_stderr(name, log_level)
+    try:
+        import uvloop
+    except ImportError:
+        factory: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop
+    else:
+        factory = uvloop.new_event_loop
+    log = logging.getLogger(name)
+    try:
+        with asyncio.Runner(loop_factory=factory) as runner:
+            runner.run(_until_signalled(part, ready_file))
+    except ConfigError as error:
+        log.error("%s", error)  # noqa: TRY400 - the text says what to do; a traceback would hide it
+        return EXIT_CONFIG
+    except TrinityError as error:
+        log.error("%s", error.message)  # noqa: TRY400 - likewise
+        return EXIT_FAILED
+    except Exception:
+        log.exception("%s failed", name)
+        return EXIT_FAILED
+    return EXIT_OK
+
+
+async def _until_signalled(part: Part, ready_file: Path | None) -> None:
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+
+    def ready(facts: Mapping[str, Any]) -> None:
+        # What was made while starting lives as long as the process: keep the collector off it.
+        gc.collect()
+        gc.freeze()
+        if ready_file is not None:
+            write_json(ready_file, {"pid": os.getpid(), **facts})
+
+    await part(stopping, ready)
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Write a JSON file so that a reader sees all of it or none; mode 0600."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+        json.dump(value, file, indent=2)
+        file.write("\n")
+    beside.replace(path)
+
+
+class JsonLines(logging.Formatter):
+    """One JSON object a line: time, level, logger, message, and the traceback where there is one."""
+
+    def __init__(self, part: str) -> None:
+        super().__init__()
+        self._part = part
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Render the record."""
+        line: dict[str, Any] = {
+            "time": self.formatTime(record, "%Y-%m-%dT%H:%M:%S") + f".{int(record.msecs):03d}",
+            "level": record.levelname,
+            "part": self._part,
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            line["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(line, ensure_ascii=False)
+
+
+def _log_to_stderr(part: str, level: str) -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonLines(part))
+    logging.basicConfig(level=level, handlers=[handler], force=True)
+    # One line a request from a client library says nothing that our own counters do not.
+    for noisy in ("httpx", "httpcore", "websockets"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)

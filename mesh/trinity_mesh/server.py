@@ -1,0 +1,186 @@
+"""A gRPC server with what every server of the mesh has: limits, health, reflection, a graceful end."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self, cast
+
+import grpc
+import grpc.aio
+from google.protobuf.descriptor import ServiceDescriptor
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from trinity_core.errors import Reason, TrinityError
+from trinity_mesh.interceptors import standard
+
+
+@dataclass(frozen=True, slots=True)
+class ServerLimits:
+    """Bounds of one server; see docs/configuration.md."""
+
+    message_bytes_max: int = 1 << 20
+    metadata_bytes_max: int = 16 << 10
+    concurrent_streams_max: int = 1_000
+    """HTTP/2 streams on one connection."""
+    concurrent_rpcs_max: int = 20_000
+    drain_ms: int = 5_000
+    """How long calls under way may take to finish once the server stops."""
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """One service to serve."""
+
+    descriptor: ServiceDescriptor
+    add: Callable[[grpc.aio.Server], None]
+    """Registers the servicer with a server."""
+    raw_responses: frozenset[str] = field(default_factory=frozenset)
+    """Names of methods whose servicer yields serialised responses (bytes) itself."""
+
+
+class MeshServer:
+    """One listening server. `async with MeshServer(...) as server:` starts and drains it."""
+
+    def __init__(
+        self,
+        *,
+        address: str,
+        services: Sequence[Service],
+        limits: ServerLimits | None = None,
+        interceptors: Sequence[grpc.aio.ServerInterceptor] | None = None,
+    ) -> None:
+        """`address` is "unix:/path" (mode 0600) or "host:port"; port 0 picks a free one, see `address` after start."""
+        self._asked = address
+        self._services = tuple(services)
+        self._limits = limits or ServerLimits()
+        self._health = health.aio.HealthServicer()
+        self._server = grpc.aio.server(
+            interceptors=standard() if interceptors is None else tuple(interceptors),
+            options=_options(self._limits),
+            maximum_concurrent_rpcs=self._limits.concurrent_rpcs_max,
+        )
+        self.address = address
+        """Where it listens; set when started."""
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+    async def start(self) -> None:
+        """Listen. Raises TrinityError BACKEND_UNAVAILABLE naming the address when it cannot be bound."""
+        for service in self._services:
+            service.add(
+                cast("grpc.aio.Server", _Registrar(self._server, service)) if service.raw_responses else self._server
+            )
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        names = [service.descriptor.full_name for service in self._services]
+        reflection.enable_server_reflection(
+            [*names, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME], self._server
+        )
+        self.address = self._bind()
+        await self._server.start()
+        self._with_socket(lambda path: path.chmod(0o600))
+        await self.set_serving(serving=False)
+
+    def _bind(self) -> str:
+        if self._asked.startswith("unix:"):
+            Path(self._asked.removeprefix("unix:")).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._with_socket(Path.unlink)
+        try:
+            port = self._server.add_insecure_port(self._asked)
+        except RuntimeError as error:
+            raise TrinityError(
+                Reason.BACKEND_UNAVAILABLE,
+                f"cannot listen on {self._asked}: the address is taken or not ours; choose another",
+            ) from error
+        if self._asked.startswith("unix:"):
+            return self._asked
+        return f"{self._asked.rpartition(':')[0]}:{port}"
+
+    async def set_serving(self, *, serving: bool, names: Iterable[str] | None = None) -> None:
+        """Tell grpc.health.v1: for `names`, or for every service and the server as a whole ("")."""
+        status = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
+        for name in names if names is not None else ("", *(service.descriptor.full_name for service in self._services)):
+            await self._health.set(name, status)
+
+    async def stop(self) -> None:
+        """Say NOT_SERVING, let calls under way finish for `drain_ms`, then close."""
+        await self._health.enter_graceful_shutdown()
+        await self._server.stop(self._limits.drain_ms / 1_000)
+        self._with_socket(Path.unlink)
+
+    def _with_socket(self, act: Callable[[Path], None]) -> None:
+        if self.address.startswith("unix:"):
+            with contextlib.suppress(FileNotFoundError):
+                act(Path(self.address.removeprefix("unix:")))
+
+
+class _Registrar:
+    """Stands in for a server while a generated add_…_to_server runs, to let some methods answer in bytes."""
+
+    def __init__(self, server: grpc.aio.Server, service: Service) -> None:
+        self._server = server
+        self._raw = service.raw_responses
+
+    def add_generic_rpc_handlers(self, handlers: Sequence[grpc.GenericRpcHandler]) -> None:
+        """Kept for the generated code: the handlers below carry everything."""
+
+    def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Any]) -> None:
+        """Register the handlers, with a pass-through serializer for the raw ones."""
+        merged = {
+            name: handler._replace(response_serializer=None) if name in self._raw else handler
+            for name, handler in handlers.items()
+        }
+        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, merged),))
+
+
+def _options(limits: ServerLimits) -> list[tuple[str, int]]:
+    return [
+        # Two servers on one TCP port would both start and share callers by chance: refuse instead.
+        ("grpc.so_reuseport", 0),
+        ("grpc.max_receive_message_length", limits.message_bytes_max),
+        ("grpc.max_metadata_size", limits.metadata_bytes_max),
+        ("grpc.absolute_max_metadata_size", limits.metadata_bytes_max),
+        ("grpc.max_concurrent_streams", limits.concurrent_streams_max),
+        ("grpc.keepalive_time_ms", 10_000),
+        ("grpc.keepalive_timeout_ms", 5_000),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+        ("grpc.http2.max_ping_strikes", 3),
+    ]
+
+
+def short_socket_dir(data_dir: Path) -> Path:
+    """A folder for Unix sockets, mode 0700: below `data_dir`, or elsewhere when that path is too long.
+
+    A Unix socket's path holds at most 107 bytes (unix(7), sun_path); longer data
+    directories get a folder of their own name below the system's runtime directory.
+    """
+    direct = data_dir / "run"
+    if len(os.fsencode(direct)) <= 80:
+        direct.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return direct
+    base = Path(os.environ.get("XDG_RUNTIME_DIR") or "/tmp")  # noqa: S108 - made 0700 below, and checked
+    digest = f"{hash_name(os.fsencode(direct.resolve())):016x}"
+    folder = base / f"trinity-{os.getuid()}-{digest}"
+    folder.mkdir(exist_ok=True, mode=0o700)
+    if folder.stat().st_uid != os.getuid():
+        raise TrinityError(Reason.BACKEND_UNAVAILABLE, f"{folder} is not ours; choose a shorter --data-dir")
+    folder.chmod(0o700)
+    return folder
+
+
+def hash_name(value: bytes) -> int:
+    """A stable 64-bit number for a name (FNV-1a)."""
+    result = 0xCBF29CE484222325
+    for byte in value:
+        result = (result ^ byte) * 0x100000001B3 % (1 << 64)
+    return result
