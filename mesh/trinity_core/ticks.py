@@ -12,8 +12,8 @@ from trinity_core.venues import Venue
 class Tick(msgspec.Struct, frozen=True, gc=False):
     """One venue's newest last trade, best bid and best ask of one asset, nothing converted.
 
-    A msgspec.Struct rather than a frozen dataclass: thousands are made a second, and a
-    Struct costs a sixth (docs/decisions/0003).
+    A msgspec.Struct rather than a frozen dataclass: thousands are made a second
+    (docs/decisions/0003; benchmarks/structs.py prints what each costs).
     """
 
     venue: Venue
