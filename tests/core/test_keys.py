@@ -1,0 +1,46 @@
+"""API keys as text."""
+
+from __future__ import annotations
+
+import secrets
+
+import pytest
+
+from trinity_core.keys import mint, parse
+
+
+def test_a_minted_key_is_taken_apart_again() -> None:
+    key = mint(env="demo", random_bytes=secrets.token_bytes)
+    assert parse(key.text) == key
+    assert key.text.startswith(f"tbk_demo_{key.key_id}_")
+
+
+def test_two_keys_differ() -> None:
+    keys = {mint(env="demo", random_bytes=secrets.token_bytes).text for _ in range(1_000)}
+    assert len(keys) == 1_000
+
+
+@pytest.mark.parametrize("fill", [0x00, 0xFF])
+def test_extreme_random_bytes_still_give_a_key_of_the_form(fill: int) -> None:
+    mint(env="demo", random_bytes=lambda count: bytes([fill]) * count)
+
+
+def test_every_single_wrong_character_is_noticed() -> None:
+    text = mint(env="demo", random_bytes=lambda count: bytes(range(count))).text
+    for index in range(len(text)):
+        for wrong in "0aZ_!":
+            if text[index] != wrong:
+                with pytest.raises(ValueError, match="key") as caught:
+                    parse(text[:index] + wrong + text[index + 1 :])
+                assert text[-20:] not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["", "tbk_", "Bearer x", "tbk_demo_aaaaaaaaaaaa_" + "0" * 49 + "\n", "ü" * 70])
+def test_what_is_no_key_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="key"):
+        parse(text)
+
+
+def test_the_secret_is_not_in_the_repr() -> None:
+    key = mint(env="demo", random_bytes=secrets.token_bytes)
+    assert key.text[22:] not in repr(key)
