@@ -1,1 +1,7 @@
-"""What a Python customer installs: a live local replica of the prices, and typed clients."""
+"""What a Python customer installs: a live local replica of the prices, and typed calls."""
+
+from trinity_client.price_book import Connection, PriceBook
+from trinity_client.price_client import PriceClient
+from trinity_client.view import PriceView
+
+__all__ = ["Connection", "PriceBook", "PriceClient", "PriceView"]
