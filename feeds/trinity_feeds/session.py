@@ -4,7 +4,7 @@ One `Session` is one venue's side of one WebSocket connection, and lives on thro
 connections that follow it. The caller owns the socket and the time:
 
     session.connecting(now)                      # before each attempt
-    session.connected(now)                       # the socket is open
+    session.connected(now, unix_now)             # the socket is open
     for each frame:   ticks = session.receive(frame, now, unix_now)
     at deadline_ns(): session.on_time(now)
     after each of these calls: send what outgoing() holds; on a Close, close and connect again
@@ -17,11 +17,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 from typing import ClassVar
 
 import msgspec
+
 from trinity_core.assets import Listing
 from trinity_core.ticks import Tick
 from trinity_core.venues import Venue
@@ -105,8 +106,6 @@ class SessionCounts:
     venue_errors: int = 0
     sequence_gaps: int = 0
     frames_out_of_order: int = 0
-    values_refused: int = 0
-    """Prices that were zero, negative, crossed or no number, and were left out of their tick."""
     resubscriptions: int = 0
 
 
@@ -139,8 +138,8 @@ class Session(ABC):
     def connecting(self, mono_ns: int) -> None:
         """An attempt to open the socket begins."""
 
-    def connected(self, mono_ns: int) -> None:
-        """The socket has just opened."""
+    def connected(self, mono_ns: int, unix_ns: int) -> None:
+        """The socket has just opened; `unix_ns` is for the requests that carry the time."""
 
     def receive(self, frame: str | bytes, mono_ns: int, unix_ns: int) -> list[Tick]:
         """Take one frame; never raises, whatever it holds."""
