@@ -1,0 +1,53 @@
+"""Settings of the datagram endpoint, section `udp`; docs/configuration.md has a row for each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class UdpConfig:
+    """Where to listen and how much to give to whom."""
+
+    listen: tuple[str, ...] = ("127.0.0.1:2679", "[::1]:2679")
+    """Addresses, "host:port" or "[host]:port"; port 0 picks a free one."""
+    reuse_port: bool = False
+    """Several workers share the addresses (SO_REUSEPORT). Off, a second endpoint on a port refuses to start."""
+    batch_max: int = 64
+    """Most datagrams answered before other work of the process gets its turn."""
+    receive_buffer_bytes: int = 4 << 20
+    """Size asked for the socket's receive buffer; the system may grant less."""
+    demo: bool = True
+    """Sources without a session may ask for prices, one asset a line, within their prefix's allowance."""
+    demo_per_s: float = 50.0
+    """Lines a second for each /24 (IPv4) or /56 (IPv6) of sources without a session."""
+    demo_burst: int = 500
+    """Lines such a prefix may ask at once after a rest."""
+    prefixes_max: int = 65_536
+    """Most prefixes remembered."""
+    lookup_timeout_ms: int = 2_000
+    """Longest wait for the price service when the replica lacks a price."""
+    lookup_interval_ms: int = 250
+    """Shortest time between two such calls for one asset."""
+    lookup_assets_max: int = 64
+    """Most such calls under way."""
+    lookup_waiters_max: int = 64
+    """Most datagrams that wait for one such call."""
+
+    def __post_init__(self) -> None:
+        if not self.listen:
+            raise ValueError("listen: at least one address is needed, such as 127.0.0.1:2679")
+        if self.demo_per_s <= 0:
+            raise ValueError("demo_per_s must be greater than 0; set demo to false to switch the allowance off")
+        for name in (
+            "batch_max",
+            "receive_buffer_bytes",
+            "demo_burst",
+            "prefixes_max",
+            "lookup_timeout_ms",
+            "lookup_interval_ms",
+            "lookup_assets_max",
+            "lookup_waiters_max",
+        ):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1")

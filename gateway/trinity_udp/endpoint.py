@@ -1,0 +1,229 @@
+"""The socket: datagrams in, answers out, in batches, never waiting for anyone."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import socket
+from collections.abc import Collection
+from typing import Final, Self, cast
+
+from trinity_core.errors import Reason, TrinityError
+from trinity_mesh.clock import Clock
+from trinity_udp.allowance import Allowance
+from trinity_udp.codec import DATAGRAM_BYTES_MAX, EARNED_FACTOR
+from trinity_udp.config import UdpConfig
+from trinity_udp.desk import Deferred, Desk, Replica
+from trinity_udp.drops import Drop, Tally
+from trinity_udp.lookups import Lookup, Lookups, Outcome
+
+log = logging.getLogger(__name__)
+
+Address = tuple[str, int] | tuple[str, int, int, int]
+"""A peer, as the socket names it."""
+
+_FAMILY_MISSING: Final = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL})
+
+
+class Endpoint:
+    """Answers datagrams on its addresses. `async with Endpoint(...) as endpoint:` opens and closes it."""
+
+    def __init__(
+        self,
+        *,
+        config: UdpConfig,
+        replica: Replica,
+        assets: Collection[str],
+        lookup: Lookup | None,
+        clock: Clock,
+    ) -> None:
+        """`lookup` asks the price service for what the replica lacks; None where there is nobody to ask."""
+        self._config = config
+        self._replica = replica
+        self._assets = assets
+        self._clock = clock
+        self._lookups = None if lookup is None else self._make_lookups(lookup)
+        self._sockets: list[socket.socket] = []
+        self.tally = Tally()
+        """What was received, answered and dropped."""
+        self._desk = self._make_desk(())
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """Where it listens, as "host:port" or "[host]:port"."""
+        return tuple(_spell(bound.getsockname()) for bound in self._sockets)
+
+    async def start(self) -> None:
+        """Bind and listen. Raises TrinityError BACKEND_UNAVAILABLE that names an address it cannot have.
+
+        An address whose family this machine lacks is left out as long as another one is bound.
+        """
+        loop = asyncio.get_running_loop()
+        missing: list[TrinityError] = []
+        try:
+            for text in self._config.listen:
+                for family, address in await _resolve(loop, text):
+                    try:
+                        self._sockets.append(self._bind(family, address))
+                    except OSError as error:
+                        refusal = _refusal(_spell(address), error)
+                        if error.errno not in _FAMILY_MISSING:
+                            raise refusal from error
+                        missing.append(refusal)
+            if not self._sockets:
+                raise missing[0]
+        except BaseException:
+            self._close_sockets()
+            raise
+        for refusal in missing:
+            log.warning("%s; going on without it", refusal.message)
+        self._desk = self._make_desk([bound.getsockname()[1] for bound in self._sockets])
+        for bound in self._sockets:
+            loop.add_reader(bound, self._on_readable, bound)
+
+    async def close(self) -> None:
+        """Stop listening; whoever waits for a look-up is not answered."""
+        for bound in self._sockets:
+            asyncio.get_running_loop().remove_reader(bound)
+        if self._lookups is not None:
+            await self._lookups.close()
+        self._close_sockets()
+
+    def _on_readable(self, bound: socket.socket) -> None:
+        """Answer what has arrived, at most `batch_max` datagrams; the loop comes back while there is more."""
+        tally = self.tally
+        mono_ns, unix_ns = self._clock.monotonic_ns(), self._clock.unix_ns()
+        for _ in range(self._config.batch_max):
+            try:
+                # One byte more than is allowed, so that a longer datagram shows.
+                datagram, address = bound.recvfrom(DATAGRAM_BYTES_MAX + 1)
+            except BlockingIOError:
+                return
+            except OSError:
+                tally.drop(Drop.RECEIVE_FAILED)
+                continue
+            tally.received += 1
+            tally.bytes_in += len(datagram)
+            try:
+                reply = self._desk.handle(datagram, address[0], address[1], mono_ns=mono_ns, unix_ns=unix_ns)
+            except Exception as error:
+                self._unforeseen(error)
+                continue
+            if reply.data:
+                self._send(bound, reply.data, address, len(datagram))
+            for deferred in reply.deferred:
+                self._look_up(bound, deferred, address)
+
+    def _look_up(self, bound: socket.socket, deferred: Deferred, address: Address) -> None:
+        self.tally.looked_up += 1
+
+        def deliver(outcome: Outcome) -> None:
+            try:
+                line = self._desk.settle(deferred, outcome, unix_ns=self._clock.unix_ns())
+            except Exception as error:
+                self._unforeseen(error)
+            else:
+                self._send(bound, line, address, deferred.query.size)
+
+        if self._lookups is None:
+            line = self._desk.without_lookup(deferred, unix_ns=self._clock.unix_ns())
+            self._send(bound, line, address, deferred.query.size)
+        elif not self._lookups.submit(deferred.asset, deliver):
+            self.tally.drop(Drop.LOOKUPS_FULL)
+
+    def _send(self, bound: socket.socket, data: bytes, address: Address, earned_by: int) -> None:
+        """Send an answer; `earned_by` is the number of bytes that came for it, the last guard of the bound."""
+        if not data:
+            return
+        if len(data) > earned_by * EARNED_FACTOR:
+            self.tally.drop(Drop.AMPLIFICATION)
+            return
+        try:
+            bound.sendto(data, address)
+        except BlockingIOError:
+            self.tally.drop(Drop.SEND_BLOCKED)
+        except OSError:
+            self.tally.drop(Drop.SEND_FAILED)
+        else:
+            self.tally.replied += 1
+            self.tally.bytes_out += len(data)
+
+    def _unforeseen(self, error: Exception) -> None:
+        """Count an error of ours; log the first and then one of a thousand, since strangers may cause them at will."""
+        self.tally.drop(Drop.INTERNAL)
+        if self.tally.dropped[Drop.INTERNAL] % 1_000 == 1:
+            log.error("unforeseen error while answering a datagram", exc_info=error)
+
+    def _make_desk(self, own_ports: Collection[int]) -> Desk:
+        config = self._config
+        allowance = Allowance(per_s=config.demo_per_s, burst=config.demo_burst, prefixes_max=config.prefixes_max)
+        return Desk(
+            replica=self._replica,
+            assets=self._assets,
+            allowance=allowance,
+            demo=config.demo,
+            own_ports=own_ports,
+            tally=self.tally,
+        )
+
+    def _make_lookups(self, lookup: Lookup) -> Lookups:
+        config = self._config
+        return Lookups(
+            lookup=lookup,
+            clock=self._clock,
+            timeout_ms=config.lookup_timeout_ms,
+            interval_ms=config.lookup_interval_ms,
+            assets_max=config.lookup_assets_max,
+            waiters_max=config.lookup_waiters_max,
+        )
+
+    def _bind(self, family: socket.AddressFamily, address: Address) -> socket.socket:
+        bound = socket.socket(family, socket.SOCK_DGRAM)
+        try:
+            bound.setblocking(False)
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self._config.receive_buffer_bytes)
+            if self._config.reuse_port:
+                bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            if family == socket.AF_INET6:
+                bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            bound.bind(address)
+        except BaseException:
+            bound.close()
+            raise
+        return bound
+
+    def _close_sockets(self) -> None:
+        for bound in self._sockets:
+            bound.close()
+        self._sockets.clear()
+
+
+async def _resolve(loop: asyncio.AbstractEventLoop, text: str) -> list[tuple[socket.AddressFamily, Address]]:
+    host, colon, port = text.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if not colon or not host or not port.isdecimal():
+        raise TrinityError(Reason.BACKEND_UNAVAILABLE, f"{text!r} is no address; write it as 127.0.0.1:2679")
+    try:
+        found = await loop.getaddrinfo(host, int(port), type=socket.SOCK_DGRAM, flags=socket.AI_PASSIVE)
+    except (OSError, OverflowError) as error:
+        raise _refusal(text, error) from error
+    return [(family, cast("Address", address)) for family, _, _, _, address in found]
+
+
+def _refusal(text: str, error: Exception) -> TrinityError:
+    return TrinityError(
+        Reason.BACKEND_UNAVAILABLE,
+        f"cannot listen for datagrams on {text}: {error}; is another `trinity up` running? choose another address",
+    )
+
+
+def _spell(address: Address) -> str:
+    return f"[{address[0]}]:{address[1]}" if ":" in address[0] else f"{address[0]}:{address[1]}"

@@ -1,0 +1,67 @@
+"""Prices, a replica and a desk for the tests of the datagram endpoint."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from trinity.price.v1 import price_pb2
+from trinity_udp.allowance import Allowance
+from trinity_udp.desk import Desk
+from trinity_udp.drops import Tally
+
+UNIX_S = 1_767_322_800
+ASSETS = ("BTC", "ETH", "DOGE", "SOL")
+
+
+def make_price(asset: str = "BTC", value: str = "67000.10", **fields: Any) -> price_pb2.Price:
+    fields = {"state": price_pb2.STATE_FRESH, "source_count": 6, **fields}
+    price = price_pb2.Price(asset=asset, quote="USD", price=value, **fields)
+    price.receive_time.seconds = UNIX_S
+    return price
+
+
+@dataclass
+class Shelf:
+    """A replica whose prices a test sets."""
+
+    prices: dict[str, price_pb2.Price] = field(default_factory=dict)
+
+    def get(self, asset: str) -> price_pb2.Price | None:
+        return self.prices.get(asset)
+
+
+@dataclass
+class Counter:
+    """A desk with everything it needs in reach."""
+
+    shelf: Shelf
+    tally: Tally
+    desk: Desk
+    now_ns: int = 1_000_000_000
+
+    def ask(self, datagram: bytes, host: str = "192.0.2.7", port: int = 40_000) -> bytes:
+        """Reply to a datagram; what is deferred is settled at once from the shelf, as a service would say it."""
+        unix_ns = UNIX_S * 1_000_000_000
+        reply = self.desk.handle(datagram, host, port, mono_ns=self.now_ns, unix_ns=unix_ns)
+        late = b"".join(self.desk.without_lookup(one, unix_ns=unix_ns) for one in reply.deferred)
+        return reply.data + late
+
+    def dropped(self) -> dict[str, int]:
+        return {reason.value: count for reason, count in self.tally.dropped.items() if count}
+
+
+def open_counter(
+    *, demo: bool = True, per_s: float = 50.0, burst: int = 500, prices: dict[str, price_pb2.Price] | None = None
+) -> Counter:
+    prices = {"BTC": make_price(), "ETH": make_price("ETH", "3000.5", sandbox=True)} if prices is None else prices
+    shelf, tally = Shelf(prices), Tally()
+    desk = Desk(
+        replica=shelf,
+        assets=ASSETS,
+        allowance=Allowance(per_s=per_s, burst=burst, prefixes_max=1_000),
+        demo=demo,
+        own_ports={2679},
+        tally=tally,
+    )
+    return Counter(shelf, tally, desk)

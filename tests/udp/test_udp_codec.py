@@ -1,0 +1,179 @@
+"""The text protocol: which datagrams are queries, and what each answer looks like within its bound."""
+
+from __future__ import annotations
+
+import pytest
+
+from trinity_core.errors import Reason
+from trinity_core.prices import State
+from trinity_udp import codec
+from trinity_udp.codec import Command, Kind, Query
+from trinity_udp.drops import Drop
+from udp.counter import make_price
+
+
+@pytest.mark.parametrize(
+    ("datagram", "kind"),
+    [
+        (b"", Drop.EMPTY),
+        (b"GET BTC USD", Kind.TEXT),
+        (b"\xf1" + bytes(40), Kind.BINARY_V1),
+        (b"\xf2" + bytes(40), Drop.UNKNOWN_FIRST_BYTE),
+        (b"\x00GET BTC", Drop.UNKNOWN_FIRST_BYTE),
+        (b"\nGET BTC", Drop.UNKNOWN_FIRST_BYTE),
+        (b"\x7f", Drop.UNKNOWN_FIRST_BYTE),
+        (b"G" * 1_232, Kind.TEXT),
+        (b"G" * 1_233, Drop.TOO_LARGE),
+        (b"OK - BTC 67000.10 USD 1767322800 6 F\n", Drop.RESPONSE),
+        (b"ERR - NO_PRICE\n", Drop.RESPONSE),
+        (b"COOKIE 00\n", Drop.RESPONSE),
+    ],
+)
+def test_size_and_first_byte_decide_what_a_datagram_is(datagram: bytes, kind: Kind | Drop) -> None:
+    assert codec.classify(datagram) is kind
+
+
+def test_a_query_may_be_typed_by_hand() -> None:
+    assert codec.parse_text(b"get btc usd") == (Query(Command.GET, 11, assets=("BTC",), quoted=True),)
+
+
+def test_a_query_has_assets_a_quote_and_an_id() -> None:
+    (query,) = codec.parse_text(b"GET BTC,ETH USD id=req-7\r\n")  # type: ignore[misc]
+    assert query == Query(Command.GET, 26, id="req-7", assets=("BTC", "ETH"), quoted=True)
+
+
+def test_every_line_is_a_query_and_owns_the_blank_lines_after_it() -> None:
+    datagram = b"GET BTC   \n\r\n   \nPING id=1\nTIME\n\n"
+    queries = codec.parse_text(datagram)
+    assert isinstance(queries, tuple)
+    assert [query.command for query in queries] == [Command.GET, Command.PING, Command.TIME]
+    assert [query.size for query in queries] == [17, 10, 6]
+    assert sum(query.size for query in queries) == len(datagram)
+
+
+@pytest.mark.parametrize(
+    ("line", "wrong"),
+    [
+        (b"GET", "assets"),
+        (b"GET ,", "assets"),
+        (b"GET BTC,", "assets"),
+        (b"GET BTC;ETH", "assets"),
+        (b"GET " + b"A" * 17, "assets"),
+        (b"GET BTC EUR", "quote"),
+        (b"GET BTC USD now", "words"),
+        (b"GET BTC id=", "id"),
+        (b"GET BTC id=-7", "id"),
+        (b"GET BTC id=7 id=8", "id"),
+        (b"GET BTC id=" + b"7" * 17, "id"),
+        (b"GET BTC max_age=5s", "option"),
+        (b"GET BTC age=5", "age"),
+        (b"PING me", "words"),
+        (b"TIME zone=utc", "zone"),
+    ],
+)
+def test_a_line_that_is_nearly_right_names_the_part_that_is_wrong(line: bytes, wrong: str) -> None:
+    (query,) = codec.parse_text(line)  # type: ignore[misc]
+    assert query.wrong == wrong
+
+
+@pytest.mark.parametrize(
+    ("datagram", "drop"),
+    [
+        (b"GET BTC\x00", Drop.BAD_TEXT),
+        (b"GET BTC\t", Drop.BAD_TEXT),
+        (b"GET B\xc3\x96C", Drop.BAD_TEXT),
+        (b"   \n  ", Drop.BAD_TEXT),
+        (b"GETBTC", Drop.UNKNOWN_COMMAND),
+        (b"GET BTC\nDROP TABLE prices", Drop.UNKNOWN_COMMAND),
+        (b"1767322800\n", Drop.UNKNOWN_COMMAND),
+        (b"PING\nOK - PONG\n", Drop.RESPONSE),
+        (b"PING\n" * 65, Drop.TOO_MANY_QUERIES),
+        (b"GET " + b",".join([b"A"] * 65), Drop.TOO_MANY_QUERIES),
+        (b"GET BTC s=12 t=1 q=1 m=00", Drop.SESSION_UNSUPPORTED),
+        (b"GET BTC c=00", Drop.SESSION_UNSUPPORTED),
+    ],
+)
+def test_garbage_and_what_is_not_spoken_yet_are_dropped_with_a_reason(datagram: bytes, drop: Drop) -> None:
+    assert codec.parse_text(datagram) is drop
+
+
+def test_sixty_four_queries_are_taken() -> None:
+    queries = codec.parse_text(b"PING\n" * 64)
+    assert isinstance(queries, tuple)
+    assert len(queries) == 64
+
+
+def test_a_full_answer_says_price_time_sources_and_state() -> None:
+    query = Query(Command.GET, 100, id="7", assets=("BTC",), quoted=True)
+    assert codec.render_price(query, make_price(), bound=300) == b"OK 7 BTC 67000.10 USD 1767322800 6 F\n"
+
+
+def test_an_answer_without_an_id_has_a_dash_in_its_place() -> None:
+    query = Query(Command.GET, 100, assets=("BTC",))
+    assert codec.render_price(query, make_price(), bound=300) == b"OK - BTC 67000.10 USD 1767322800 6 F\n"
+
+
+def test_a_simulated_price_has_a_star_in_every_form() -> None:
+    query = Query(Command.GET, 11, assets=("BTC",), quoted=True)
+    price = make_price(sandbox=True)
+    assert codec.render_price(query, price, bound=300) == b"OK - BTC 67000.10 USD 1767322800 6 F*\n"
+    assert codec.render_price(query, price, bound=33) == b"OK BTC 67000.10 USD F*\n"
+
+
+@pytest.mark.parametrize(
+    ("query", "compact"),
+    [
+        (Query(Command.GET, 11, assets=("BTC",), quoted=True), b"OK BTC 67000.10 USD F\n"),
+        (Query(Command.GET, 7, assets=("BTC",)), b"OK BTC 67000.10 F\n"),
+        (Query(Command.GET, 12, id="7", assets=("BTC",)), b"OK 7 BTC 67000.10 F\n"),
+    ],
+)
+def test_a_compact_answer_repeats_only_what_was_asked(query: Query, compact: bytes) -> None:
+    assert codec.render_price(query, make_price(), bound=query.size * 3) == compact
+
+
+@pytest.mark.parametrize("state", [State.FRESH, State.DELAYED, State.DIVERGENT, State.STALE, State.HALTED])
+def test_the_state_is_one_letter(state: State) -> None:
+    query = Query(Command.GET, 100, assets=("BTC",))
+    line = codec.render_price(query, make_price(state=state.value), bound=300)
+    assert line.decode().split()[-1] == state.letter
+
+
+def test_a_longer_form_is_taken_exactly_when_its_bytes_are_earned() -> None:
+    query = Query(Command.GET, 100, assets=("BTC",), quoted=True)
+    full = codec.render_price(query, make_price(), bound=1_000)
+    compact = codec.render_price(query, make_price(), bound=len(full) - 1)
+    assert len(compact) < len(full)
+    assert codec.render_price(query, make_price(), bound=len(full)) == full
+    assert codec.render_price(query, make_price(), bound=len(compact)) == compact
+    assert codec.render_price(query, make_price(), bound=len(compact) - 1) == b""
+
+
+def test_an_error_carries_its_fact_where_it_fits() -> None:
+    query = Query(Command.GET, 100, id="7", assets=("BTC",))
+    assert codec.render_error(query, Reason.STALE_PRICE, bound=99, fact="age=93") == b"ERR 7 STALE_PRICE age=93\n"
+    assert codec.render_error(query, Reason.STALE_PRICE, bound=20, fact="age=93") == b"ERR 7 STALE_PRICE\n"
+    assert codec.render_error(query, Reason.STALE_PRICE, bound=17, fact="age=93") == b""
+
+
+def test_help_grows_with_the_bytes_it_is_paid_with() -> None:
+    query = Query(Command.HELP, 4)
+    forms = [codec.render_help(query, bound=bound) for bound in (12, 15, 30, 1_000)]
+    assert forms[:3] == [b"OK GET BTC\n", b"OK GET BTC USD\n", b"OK GET BTC USD | PING | TIME\n"]
+    assert forms[3].startswith(b"OK - HELP\n")
+    assert b"simulated" in forms[3]
+    assert len(forms[3]) <= codec.DATAGRAM_BYTES_MAX
+
+
+def test_a_reply_that_is_too_long_keeps_whole_lines_and_says_where_the_rest_is() -> None:
+    lines = [f"OK {number} BTC 67000.10 USD 1767322800 6 F\n".encode() for number in range(64)]
+    reply = codec.pack(lines)
+    assert len(reply) <= codec.DATAGRAM_BYTES_MAX
+    *kept, last = reply.splitlines(keepends=True)
+    assert kept == lines[: len(kept)]
+    assert last == b"ERR - TRUNCATED more=/v1/prices:batchGet\n"
+    assert len(reply) + len(lines[0]) > codec.DATAGRAM_BYTES_MAX
+
+
+def test_a_reply_that_fits_is_sent_as_it_is() -> None:
+    assert codec.pack([b"OK - PONG\n", b"", b"OK - PONG\n"]) == b"OK - PONG\nOK - PONG\n"
