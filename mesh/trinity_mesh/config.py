@@ -61,7 +61,7 @@ def _merge(
 
 def _from_text(text: str, hint: Any) -> Any:
     """Lists and mappings are written as JSON in the environment; everything else as itself."""
-    if typing.get_origin(hint) in (tuple, list, dict, frozenset) and text[:1] in "[{":
+    if typing.get_origin(hint) in (tuple, list, dict, frozenset, Mapping) and text[:1] in "[{":
         try:
             return msgspec.json.decode(text)
         except msgspec.DecodeError:
