@@ -1,0 +1,54 @@
+"""The datagram endpoint's composition root: a replica and a client of the price service in, an endpoint out.
+
+It runs in a gateway worker beside HTTP, on the replica that both share.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Final
+
+from trinity.price.v1 import price_pb2
+from trinity_client import PriceBook, PriceClient
+from trinity_mesh.clock import Clock
+from trinity_udp.config import UdpConfig
+from trinity_udp.endpoint import Endpoint
+
+SECTION: Final = "udp"
+"""Configuration section of this part; its environment variables begin with TRINITY_UDP_."""
+
+
+class BookReplica:
+    """A PriceBook as the endpoint reads it."""
+
+    def __init__(self, book: PriceBook) -> None:
+        self._book = book
+
+    def get(self, asset: str, /) -> price_pb2.Price | None:
+        """The newest price with the state that it has now."""
+        view = self._book.get(asset)
+        if view is None:
+            return None
+        state = view.state
+        return view.message if view.message.state == state.value else view.judged(state).message
+
+
+def make_endpoint(
+    *, config: UdpConfig, book: PriceBook, client: PriceClient | None, assets: Collection[str], clock: Clock
+) -> Endpoint:
+    """An endpoint that is not open yet.
+
+    Args:
+        config: section `udp`.
+        book: the replica that answers; the caller keeps it running.
+        client: asked for what the replica lacks; None where nobody is.
+        assets: all ids that can have a price.
+        clock: the machine's.
+    """
+    return Endpoint(
+        config=config,
+        replica=BookReplica(book),
+        assets=assets,
+        lookup=None if client is None else client.get,
+        clock=clock,
+    )
