@@ -26,7 +26,8 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketExce
 from trinity_core.ticks import Tick
 from trinity_core.venues import Venue
 from trinity_feeds.backoff import Backoff
-from trinity_feeds.session import Close, Session, SessionCounts, SessionState
+from trinity_feeds.session import Session
+from trinity_feeds.terms import Close, SessionCounts, SessionState
 from trinity_mesh.clock import Clock
 
 log = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ Lines to the venue: `subscribe ASSET,ASSET`, `reply N`, `ping`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from decimal import Decimal
 from http import HTTPStatus
@@ -20,66 +20,103 @@ from trinity_core.assets import Listing
 from trinity_core.errors import Reason, TrinityError
 from trinity_core.ticks import Tick
 from trinity_core.venues import Venue
-from trinity_feeds.session import (
-    ConnectLimit,
-    Keepalive,
-    QuoteRequest,
-    RateLimit,
-    Session,
-)
-from trinity_feeds.subscriptions import Ask, Pace
+from trinity_feeds.session import Session
+from trinity_feeds.terms import Close, ConnectLimit, QuoteRequest, RateLimit, SessionSettings, SessionState
 
 LISTINGS = [(asset, Listing(Venue.KRAKEN, asset, "USD")) for asset in ("BTC", "ETH")]
 
 
 class PlainSession(Session):
-    """Speaks the protocol above."""
+    """Speaks the protocol above; pings every `ping_ms`."""
 
     venue = Venue.KRAKEN
     connect_url_default = "wss://plain.invalid"
     connect_limit = ConnectLimit(attempts=1_000, window_ms=1_000)
     rest_url_default = "https://plain.invalid"
     rest_limit = RateLimit(calls=10, window_ms=1_000)
-    pace = Pace(batch_max=100, interval_ms=0)
-    keepalive = Keepalive(silent_ms=60_000, ping_ms=30_000)
+    ping_ms = 30_000
+
+    def __init__(self, *, listings: Sequence[tuple[str, Listing]], settings: SessionSettings) -> None:
+        super().__init__(listings=listings, settings=settings)
+        self._assets = [asset for asset, _ in listings]
+        self._seen: set[str] = set()
+        self._outgoing: list[str | Close] = []
+        self._due_ns: int | None = None
+
+    def connecting(self, mono_ns: int) -> None:
+        self.state = SessionState.CONNECTING
+
+    def connected(self, mono_ns: int, unix_ns: int) -> None:
+        self.state, self.in_maintenance, self.healthy_since_mono_ns = SessionState.SUBSCRIBING, False, None
+        self._seen, self._outgoing = set(), [f"subscribe {','.join(self._assets)}"]
+        self._due_ns = mono_ns + self.ping_ms * 1_000_000
 
     def receive(self, frame: str | bytes, mono_ns: int, unix_ns: int) -> list[Tick]:
-        if frame == b"bug":
-            raise RuntimeError("a bug in a session")
-        return super().receive(frame, mono_ns, unix_ns)
-
-    def _read(self, frame: str | bytes, mono_ns: int, unix_ns: int) -> list[Tick]:
+        self.last_frame_mono_ns = mono_ns
+        self.counts.frames += 1
         text = frame.decode() if isinstance(frame, bytes) else frame
         match text.split():
-            case ["tick", asset, price, number]:
-                market = self._markets[asset]
-                tick = self._tick(market, Decimal(price), None, None, None, None, int(number), mono_ns, unix_ns)
-                assert tick is not None
-                return [tick]
+            case ["tick", asset, price, number] if asset in self._assets:
+                return [self._tick(asset, Decimal(price), int(number), mono_ns, unix_ns)]
+            case ["tick", *_]:
+                self.counts.frames_invalid += 1
             case ["notice"]:
-                self._maintenance_began("the venue will cut")
-                self._close("the venue will cut")
-                return self._ignored()
+                self.state, self.in_maintenance, self.detail = SessionState.MAINTENANCE, True, "the venue will cut"
+                self._outgoing.append(Close(1000, "the venue will cut"))
             case ["leave", code, reason]:
-                self._close(reason, int(code))
-                return self._ignored()
+                self._outgoing.append(Close(int(code), reason))
             case ["ask", number]:
                 self._outgoing.append(f"reply {number}")
-                return self._ignored()
-        return self._unknown()
+            case ["bug"]:
+                raise RuntimeError("a bug in a session")
+            case _:
+                self.counts.frames_unknown += 1
+        return []
 
-    def _subscribe(self, ask: Ask) -> list[str]:
-        return [f"subscribe {','.join(market.symbol for market in ask.markets)}"]
+    def _tick(self, asset: str, price: Decimal, number: int, mono_ns: int, unix_ns: int) -> Tick:
+        self._seen.add(asset)
+        self.counts.ticks += 1
+        if self.healthy_since_mono_ns is None:
+            self.state, self.healthy_since_mono_ns = SessionState.LIVE, mono_ns
+        return Tick(self.venue, asset, asset, "USD", price, None, None, None, None, number, unix_ns, mono_ns)
 
-    def _unsubscribe(self, ask: Ask) -> list[str]:
-        return [f"unsubscribe {','.join(market.symbol for market in ask.markets)}"]
+    def outgoing(self) -> list[str | Close]:
+        out, self._outgoing = self._outgoing, []
+        return out
 
-    def _ping(self) -> str:
-        return "ping"
+    def deadline_ns(self) -> int | None:
+        return self._due_ns
 
-    @classmethod
-    def market_of(cls, symbol: str) -> tuple[str, str] | None:
-        return symbol, "USD"
+    def on_time(self, mono_ns: int) -> None:
+        if self._due_ns is not None and mono_ns >= self._due_ns:
+            self._outgoing.append("ping")
+            self._due_ns = mono_ns + self.ping_ms * 1_000_000
+
+    def disconnected(self, mono_ns: int, code: int | None, reason: str) -> None:
+        self.state, self._due_ns = SessionState.CLOSED, None
+        self.detail = f"closed ({code}): {reason}"
+
+    @property
+    def wanted(self) -> int:
+        return len(self._assets)
+
+    @property
+    def subscribed(self) -> int:
+        return len(self._seen)
+
+    @property
+    def refused(self) -> tuple[str, ...]:
+        return ()
+
+    @property
+    def lag_ms(self) -> int | None:
+        return None
+
+    def fresh(self, mono_ns: int) -> int:
+        return len(self._seen)
+
+    def read_answer(self, body: bytes, mono_ns: int, unix_ns: int) -> list[Tick]:
+        return []
 
     @classmethod
     def quote_request(cls, listing: Listing) -> QuoteRequest:
