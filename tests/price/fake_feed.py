@@ -112,3 +112,28 @@ class FakeFeed(feed_service_pb2_grpc.FeedServiceServicer):
             ],
             limits=ServerLimits(drain_ms=50),
         )
+
+
+class Notebook:
+    """A sink that writes down what it is told."""
+
+    def __init__(self) -> None:
+        self.ticks: list[Tick] = []
+        self.slices: list[int] = []
+        self.signs: list[Liveness] = []
+        self.sandbox = False
+        self.raises: Exception | None = None
+
+    def take(self, ticks: Iterable[Tick]) -> None:
+        taken = list(ticks)
+        if self.raises is not None:
+            error, self.raises = self.raises, None
+            raise error
+        self.ticks += taken
+        self.slices.append(len(taken))
+
+    def hear(self, signs: Iterable[Liveness]) -> None:
+        self.signs += signs
+
+    def mark_sandbox(self) -> None:
+        self.sandbox = True

@@ -4,48 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
-from price.fake_feed import FakeFeed, made_tick
+from price.fake_feed import FakeFeed, Notebook, made_tick
 from price.virtual_clock import VirtualClock, until, until_moving
-from trinity.feed.v1 import feed_pb2
 from trinity_client.backoff import Backoff
 from trinity_core.errors import Reason, TrinityError
-from trinity_core.ticks import Liveness, Tick
+from trinity_core.ticks import Liveness
 from trinity_core.venues import Venue
 from trinity_price.feed import Feed, by_reach
 
 S = 10**9
 CLOCK = "the-clock"
-
-
-class Notebook:
-    """A sink that writes down what it is told."""
-
-    def __init__(self) -> None:
-        self.ticks: list[Tick] = []
-        self.slices: list[int] = []
-        self.signs: list[Liveness] = []
-        self.sandbox = False
-        self.raises: Exception | None = None
-
-    def take(self, ticks: Iterable[Tick]) -> None:
-        taken = list(ticks)
-        if self.raises is not None:
-            error, self.raises = self.raises, None
-            raise error
-        self.ticks += taken
-        self.slices.append(len(taken))
-
-    def hear(self, signs: Iterable[Liveness]) -> None:
-        self.signs += signs
-
-    def mark_sandbox(self) -> None:
-        self.sandbox = True
 
 
 @pytest.fixture
