@@ -53,7 +53,8 @@ def check(asset: str, address: str | None, ready_file: Path | None, as_json: boo
             {"ok": all(one.code is Exit.OK for one in findings), "checks": [_json(one) for one in findings]}
         )
     else:
-        output.table(_COLUMNS, [(one.check, "ok" if one.code is Exit.OK else "FAILED", one.detail) for one in findings])
+        rows = [(one.check, "ok" if one.code is Exit.OK else "FAILED", one.detail) for one in findings]
+        output.table(_COLUMNS, rows, headings=False)
         for one in findings:
             if one.hint:
                 output.warn(f"{one.check}: {one.hint}")

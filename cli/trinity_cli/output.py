@@ -93,19 +93,17 @@ class Output:
         """One line of text, sent at once."""
         click.echo(printable(text))
 
-    def table(self, columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> None:
-        """A table: with headings, and as wide as the terminal; where there is none, whole lines without headings."""
+    def table(self, columns: Sequence[Column], rows: Sequence[Sequence[str]], *, headings: bool = True) -> None:
+        """A table, as wide as the terminal; where there is none, whole lines, with or without headings."""
         if self.live:
             self.console.print(self.grid(columns, rows))
             return
-        widths = [max((len(row[index]) for row in rows), default=0) for index in range(len(columns))]
-        for row in rows:
-            cells = zip(columns, row, widths, strict=True)
-            self.line(
-                "  ".join(
-                    cell.rjust(width) if column.right else cell.ljust(width) for column, cell, width in cells
-                ).rstrip()
-            )
+        lines = [[column.title for column in columns], *rows] if headings else rows
+        widths = [max((len(line[index]) for line in lines), default=0) for index in range(len(columns))]
+        for line in lines:
+            cells = zip(columns, line, widths, strict=True)
+            aligned = (cell.rjust(width) if column.right else cell.ljust(width) for column, cell, width in cells)
+            self.line("  ".join(aligned).rstrip())
 
     def grid(self, columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> RenderableType:
         """The table as rich draws it, without the columns that the terminal has no room for."""

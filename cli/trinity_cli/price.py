@@ -102,7 +102,8 @@ def price(
         now_ns = SystemClock().unix_ns()
         found = [result for result in results if isinstance(result, price_pb2.Price)]
         if found:
-            output.table(COLUMNS, [cells(one, (now_ns - unstamp(one.receive_time)) / 1e6) for one in found])
+            rows = [cells(one, (now_ns - unstamp(one.receive_time)) / 1e6) for one in found]
+            output.table(COLUMNS, rows, headings=False)
         for asset, result in zip(assets, results, strict=True):
             if isinstance(result, TrinityError):
                 output.warn(f"{asset}: {result.message}")

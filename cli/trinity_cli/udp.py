@@ -72,7 +72,7 @@ def udp(
         now_s = SystemClock().unix_ns() / 1e9
         rows = [_row(result, now_s) for result in results if isinstance(result, Quoted)]
         if rows:
-            output.table(_COLUMNS, rows)
+            output.table(_COLUMNS, rows, headings=False)
         for asset, result in zip(assets, results, strict=True):
             if isinstance(result, TrinityError):
                 output.warn(f"{asset}: {result.message}")

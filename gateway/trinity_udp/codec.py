@@ -160,7 +160,8 @@ def render_price(query: Query, price: price_pb2.Price, *, bound: int) -> bytes:
     """The line that answers with a price, in the longest form of at most `bound` bytes; empty when none fits.
 
     Full: `OK <id or -> BTC 67000.10 USD 1767322800 6 F`. Compact, only what was asked for and
-    the state: `OK BTC 67000.10 USD F`. A star after the state says that the price is simulated.
+    the state: `OK BTC 67000.10 USD F`, at need without `USD`. A star after the state says that
+    the price is simulated. Where no price fits: how long the line would have to be.
     """
     state = State(price.state).letter + ("*" if price.sandbox else "")
     asset, value = price.asset, price.price
@@ -168,7 +169,15 @@ def render_price(query: Query, price: price_pb2.Price, *, bound: int) -> bytes:
     if len(full) <= bound:
         return full.encode("ascii")
     mark = f"{query.id} " if query.id else ""
-    return fit((f"OK {mark}{asset} {value} {'USD ' if query.quoted else ''}{state}\n",), bound)
+    shortest = f"OK {mark}{asset} {value} {state}\n"
+    padding = f"ERR {query.id or '-'} PADDING"
+    forms = (
+        f"OK {mark}{asset} {value} USD {state}\n" if query.quoted else "",
+        shortest,
+        f"{padding} need={-(-len(shortest) // EARNED_FACTOR)}\n",
+        f"{padding}\n",
+    )
+    return fit(forms, bound)
 
 
 def render_error(query: Query, reason: Reason, *, bound: int, fact: str = "") -> bytes:

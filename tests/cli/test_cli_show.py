@@ -55,7 +55,8 @@ async def test_an_unknown_asset_is_not_explained(trinity: Trinity) -> None:
 async def test_venues_are_listed_with_their_state_and_that_they_are_simulated(trinity: Trinity) -> None:
     done = await trinity("venues")
     assert done.exit_code == 0
-    coinbase, okx = done.stdout.splitlines()
+    heading, coinbase, okx = done.stdout.splitlines()
+    assert heading.split()[:4] == ["VENUE", "STATE", "FRESH", "OF"]
     assert coinbase.split()[:4] == ["coinbase", "LIVE", "118", "120"]
     assert "simulated" in coinbase
     assert "1 symbols refused" in okx
@@ -79,7 +80,7 @@ async def test_a_worker_that_is_gone_does_not_hide_the_others(trinity: Trinity, 
     mesh.write_ready(grpc={"feed": f"unix:/nowhere/f.sock,{mesh.ready['grpc']['feed']}"})
     done = await trinity("venues")
     assert done.exit_code == 5
-    assert done.stdout.startswith("coinbase")
+    assert "coinbase  LIVE" in done.stdout
     assert "unix:/nowhere/f.sock" in done.stderr
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
 from trinity_core.errors import Reason
@@ -139,14 +141,25 @@ def test_the_state_is_one_letter(state: State) -> None:
     assert line.decode().split()[-1] == state.letter
 
 
-def test_a_longer_form_is_taken_exactly_when_its_bytes_are_earned() -> None:
+def test_each_form_is_taken_as_soon_as_its_bytes_are_earned() -> None:
     query = Query(Command.GET, 100, assets=("BTC",), quoted=True)
-    full = codec.render_price(query, make_price(), bound=1_000)
-    compact = codec.render_price(query, make_price(), bound=len(full) - 1)
-    assert len(compact) < len(full)
-    assert codec.render_price(query, make_price(), bound=len(full)) == full
-    assert codec.render_price(query, make_price(), bound=len(compact)) == compact
-    assert codec.render_price(query, make_price(), bound=len(compact) - 1) == b""
+    forms = [
+        b"OK - BTC 67000.10 USD 1767322800 6 F\n",
+        b"OK BTC 67000.10 USD F\n",
+        b"OK BTC 67000.10 F\n",
+        b"ERR - PADDING\n",
+        b"",
+    ]
+    for form, shorter in pairwise(forms):
+        assert codec.render_price(query, make_price(), bound=len(form)) == form
+        assert codec.render_price(query, make_price(), bound=len(form) - 1) == shorter
+
+
+def test_a_line_that_earns_no_price_is_told_how_long_it_must_be() -> None:
+    query = Query(Command.GET, 7, assets=("BTC",))
+    price = make_price(value="96512.36785750", sandbox=True)
+    assert codec.render_price(query, price, bound=21) == b"ERR - PADDING need=9\n"
+    assert codec.render_price(query, price, bound=27) == b"OK BTC 96512.36785750 F*\n"
 
 
 def test_an_error_carries_its_fact_where_it_fits() -> None:

@@ -50,6 +50,13 @@ def test_simulated_prices_are_marked(counter: Counter) -> None:
     assert counter.ask(b"GET ETH USD") == b"OK ETH 3000.5 USD F*\n"
 
 
+def test_a_query_without_the_quote_is_told_what_it_lacks_if_the_price_is_long(counter: Counter) -> None:
+    assert counter.ask(b"GET BTC") == b"OK BTC 67000.10 F\n"
+    counter.shelf.prices["BTC"] = make_price(value="67000.1000001")
+    assert counter.ask(b"GET BTC") == b"ERR - PADDING need=8\n"
+    assert counter.ask(b"GET BTC ") == b"OK BTC 67000.1000001 F\n"
+
+
 def test_several_lines_are_answered_in_their_order(counter: Counter) -> None:
     lines = counter.ask(b"GET ETH USD id=1\nPING id=2\nGET BTC USD id=3\n").splitlines()
     assert [line.split()[1] for line in lines] == [b"1", b"2", b"3"]
