@@ -39,7 +39,7 @@ class Spec:
     """Its whole environment; None: ours."""
     cwd: Path | None = None
     ready_timeout_ms: int = 10_000
-    """One run that does not serve within this time is ended."""
+    """A run that does not serve within this time is ended; if it is the first, the start has failed."""
     depends_on: tuple[str, ...] = ()
     """Started when these have served once, stopped before them."""
     restart: Restart = field(default_factory=Restart)

@@ -38,6 +38,8 @@ class _Charge:
         self.since_ns = since_ns
         self.starts = 0
         self.exit_code: int | None = None
+        self.hung = False
+        """Its last run did not serve in time."""
         self.served: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         """Done when it first served; its exception says why it never will."""
 
@@ -150,7 +152,7 @@ class Supervisor:
         while True:
             served_ms, why = await self._run_once(charge)
             if not charge.served.done() and (
-                charge.starts >= charge.spec.restart.attempts_to_serve or charge.exit_code == EXIT_CONFIG
+                charge.starts >= charge.spec.restart.attempts_to_serve or charge.hung or charge.exit_code == EXIT_CONFIG
             ):
                 raise _never_served(charge, why)
             wait_ms = backoff.next_ms(served_ms)
@@ -172,6 +174,7 @@ class Supervisor:
         except (OSError, TrinityError) as error:
             return 0, error.message if isinstance(error, TrinityError) else str(error)
         served_ms = 0
+        charge.hung = False
         if await self._serves(spec, child):
             since_ns = self._clock.monotonic_ns()
             self._set(charge, State.SERVING)
@@ -183,6 +186,7 @@ class Supervisor:
         elif child.exit_code is not None:
             why = _how(child.exit_code)
         else:
+            charge.hung = True
             why = f"did not serve within {spec.ready_timeout_ms} ms"
             await self._end(spec, child)
         charge.exit_code = child.exit_code
