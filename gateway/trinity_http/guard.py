@@ -1,0 +1,104 @@
+"""Bounds on what a connection may do to the server: how many, how slow, how large.
+
+uvicorn by itself waits for ever for a request that never ends. Here one sweep, a few times
+a second, looks at every connection's deadline; a connection's own work is to write a
+number down as it goes from state to state, which costs a request next to nothing.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Final, Protocol
+
+from trinity_core.errors import Reason, TrinityError
+from trinity_http.settings import HttpLimits
+from trinity_mesh.clock import Clock
+
+SWEEP_S: Final = 0.25
+"""Time between two sweeps; a deadline is kept to within it."""
+
+NEVER: Final = 1 << 62
+"""A deadline that does not come, nanoseconds."""
+
+
+class Guarded(Protocol):
+    """A connection under guard."""
+
+    @property
+    def due_ns(self) -> int:
+        """When its present state ends; NEVER where it may last. The guard's clock."""
+        ...
+
+    def overdue(self) -> None:
+        """Answer with an error where that is still possible, and close."""
+        ...
+
+
+class ConnectionGuard:
+    """Counts the connections of one server and ends those that are overdue."""
+
+    def __init__(self, limits: HttpLimits, *, clock: Clock) -> None:
+        self.limits = limits
+        self.refused = 0
+        """Connections that were one too many."""
+        self.overdue = 0
+        """Connections ended because they kept the server waiting."""
+        self._clock = clock
+        self._open: set[Guarded] = set()
+        self._by_address: Counter[str] = Counter()
+
+    @property
+    def connections(self) -> int:
+        """Connections open now."""
+        return len(self._open)
+
+    def enter(self, connection: Guarded, address: str) -> TrinityError | None:
+        """Take note of a new connection; the error to answer with when it is one too many.
+
+        `address` is the client's, "" where there is none (a Unix socket). Every connection
+        that entered, refused or not, must `leave`.
+        """
+        self._open.add(connection)
+        if address:
+            self._by_address[address] += 1
+        if len(self._open) > self.limits.connections_max:
+            self.refused += 1
+            return TrinityError(
+                Reason.STOPPING, "this server has as many connections as it takes", retry_after_ms=1_000
+            )
+        most = self.limits.connections_per_address_max
+        if most and address and self._by_address[address] > most:
+            self.refused += 1
+            return _too_many(f"more than {most} connections from one address; use fewer, for longer")
+        return None
+
+    def leave(self, connection: Guarded, address: str) -> None:
+        """Forget a connection."""
+        self._open.discard(connection)
+        if address:
+            self._by_address[address] -= 1
+            if not self._by_address[address]:
+                del self._by_address[address]
+
+    def after(self, wait_ms: int) -> int:
+        """The time `wait_ms` from now, for a connection's deadline."""
+        return self._clock.monotonic_ns() + wait_ms * 1_000_000
+
+    def sweep(self) -> None:
+        """End every connection whose deadline has passed."""
+        now = self._clock.monotonic_ns()
+        late: Sequence[Guarded] = [connection for connection in self._open if connection.due_ns <= now]
+        for connection in late:
+            self.overdue += 1
+            connection.overdue()
+
+    async def run(self) -> None:
+        """Sweep until cancelled."""
+        while True:
+            await self._clock.sleep(SWEEP_S)
+            self.sweep()
+
+
+def _too_many(text: str) -> TrinityError:
+    return TrinityError(Reason.TOO_MANY_CONNECTIONS, text, retry_after_ms=1_000)

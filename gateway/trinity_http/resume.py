@@ -1,0 +1,66 @@
+"""Where a stream goes on after a break: event ids out, Last-Event-ID in."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any, Final, Protocol
+
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.message import Message
+
+from trinity_core.errors import invalid_field
+
+
+class StreamResume(Protocol):
+    """Maps one streaming method's messages to event ids, and an id back to a request."""
+
+    def event_id(self, message: Message) -> str | None:
+        """The id of a message that was streamed: printable, no spaces; None where it has none."""
+        ...
+
+    def resume(self, request: Message, event_id: str) -> None:
+        """Make a request go on after `event_id`. Raises TrinityError INVALID_FIELD for an id that is not one."""
+        ...
+
+
+class FieldsResume:
+    """Event ids made of whole-number fields of the response, put into fields of the request: "7-1042"."""
+
+    def __init__(
+        self, *, request: Descriptor, response: Descriptor, ids: Sequence[str], resumes: Sequence[str]
+    ) -> None:
+        """`ids` are fields of the response, `resumes` those of the request that take them, in the same order.
+
+        Raises ValueError when a field is missing or holds no whole numbers that are never negative.
+        """
+        if len(ids) != len(resumes) or not ids:
+            raise ValueError("ids and resumes must name as many fields, and at least one")
+        self._ids = tuple(_number(response, name).name for name in ids)
+        self._resumes = tuple(_number(request, name).name for name in resumes)
+        self._pattern = re.compile("-".join(["([0-9]{1,20})"] * len(ids)))
+
+    def event_id(self, message: Message) -> str | None:
+        """The fields' values joined by "-"; None while the first is 0."""
+        values = [getattr(message, name) for name in self._ids]
+        return "-".join(map(str, values)) if values[0] else None
+
+    def resume(self, request: Any, event_id: str) -> None:
+        """Set the request's fields."""
+        found = self._pattern.fullmatch(event_id)
+        values = [int(text) for text in found.groups()] if found else []
+        if not values or max(values) > _UINT64_MAX:
+            raise invalid_field("Last-Event-ID", f"an id of this stream is expected, not {event_id[:48]!a}")
+        for name, value in zip(self._resumes, values, strict=True):
+            setattr(request, name, value)
+
+
+def _number(descriptor: Descriptor, name: str) -> FieldDescriptor:
+    field: FieldDescriptor | None = descriptor.fields_by_name.get(name)
+    if field is None or field.is_repeated or field.type not in _WHOLE:
+        raise ValueError(f"{descriptor.full_name} has no uint64 field {name}")
+    return field
+
+
+_UINT64_MAX: Final = (1 << 64) - 1
+_WHOLE: Final = frozenset({FieldDescriptor.TYPE_UINT64, FieldDescriptor.TYPE_FIXED64})

@@ -1,0 +1,160 @@
+"""Run an application on uvicorn: sockets passed in, connections guarded, stopped with grace."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Final
+
+import uvicorn
+from fastapi import FastAPI
+
+from trinity_core.errors import Reason, TrinityError
+from trinity_http.guard import ConnectionGuard
+from trinity_http.protocol import GuardedHttp, GuardedSocket, bound_send_buffer
+from trinity_http.settings import HttpLimits
+from trinity_mesh.clock import Clock
+
+HttpProtocol = Callable[..., asyncio.Protocol]
+"""Makes uvicorn's HTTP protocol of a connection; takes what GuardedHttp takes."""
+
+
+def listen_http(address: str, *, reuse_port: bool = False, backlog: int = 2_048) -> socket.socket:
+    """A listening socket at "host:port", "[host]:port" or "unix:/path"; port 0 picks a free one.
+
+    `reuse_port` lets several processes share the port (SO_REUSEPORT); without it a second
+    one is refused. Raises TrinityError BACKEND_UNAVAILABLE, naming the address, when it
+    cannot be bound.
+    """
+    try:
+        if address.startswith("unix:"):
+            listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            listener.bind(address.removeprefix("unix:"))
+        else:
+            host, _, port = address.rpartition(":")
+            host = host.strip("[]")
+            listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if reuse_port:
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            listener.bind((host, int(port)))
+        listener.listen(backlog)
+    except (OSError, ValueError, OverflowError) as error:
+        raise TrinityError(
+            Reason.BACKEND_UNAVAILABLE, f"cannot listen on {address}: {error}; choose another address"
+        ) from error
+    listener.setblocking(False)
+    return listener
+
+
+async def serve_http(
+    app: FastAPI,
+    *,
+    sockets: Sequence[socket.socket],
+    stopping: asyncio.Event,
+    clock: Clock,
+    limits: HttpLimits | None = None,
+    on_serving: Callable[[ConnectionGuard], None] = lambda _: None,
+    http: HttpProtocol = GuardedHttp,
+) -> None:
+    """Serve until `stopping` is set, then end open streams, let requests finish for `drain_ms`, and return.
+
+    Args:
+        app: made by `create_app`.
+        sockets: listening sockets; they are closed at the end.
+        stopping: set to stop; no signal is handled here.
+        clock: tells the guard of connections the time.
+        limits: bounds of connections.
+        on_serving: called once connections are taken, with the guard and its counts.
+        http: makes the protocol of each connection; the seam for a faster one. It must take
+            what GuardedHttp takes.
+    """
+    limits = limits or HttpLimits()
+    guard = ConnectionGuard(limits, clock=clock)
+    core = app.state.bridge.core
+    for listener in sockets:
+        bound_send_buffer(listener, limits.send_buffer_bytes)
+    config = uvicorn.Config(
+        app,
+        http=partial(http, guard=guard, failures=core.failures),  # type: ignore[arg-type]
+        ws=partial(GuardedSocket, guard=guard, failures=core.failures),  # type: ignore[arg-type]
+        ws_max_size=limits.websocket_message_bytes_max,
+        ws_per_message_deflate=False,
+        loop="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=limits.idle_ms // 1_000 + _IDLE_SLACK_S,
+        timeout_graceful_shutdown=max(1, limits.drain_ms // 1_000),
+        backlog=limits.backlog,
+    )
+    server = _Server(config)
+    with _quiet_breaks():
+        sweeping = asyncio.create_task(guard.run())
+        serving = asyncio.create_task(server.serve(sockets=list(sockets)))
+        stopped = asyncio.create_task(stopping.wait())
+        try:
+            await server.wait_started(serving)
+            on_serving(guard)
+            await asyncio.wait((serving, stopped), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            core.stop()
+            server.should_exit = True
+            stopped.cancel()
+            try:
+                await serving
+            finally:
+                sweeping.cancel()
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its own signal handlers: the process decides when to stop."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._up = asyncio.Event()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Capture none."""
+        yield
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start, and say so."""
+        await super().startup(sockets)
+        self._up.set()
+
+    async def wait_started(self, serving: asyncio.Task[None]) -> None:
+        """Return once connections are taken. Raises what `serving` raised when that comes first."""
+        up = asyncio.create_task(self._up.wait())
+        await asyncio.wait((up, serving), return_when=asyncio.FIRST_COMPLETED)
+        up.cancel()
+        if serving.done():
+            serving.result()
+
+
+class _Breaks(logging.Filter):
+    """Drops uvicorn's complaint about streams that we break off on purpose (see framing.py)."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """False for that one line."""
+        return record.msg != "ASGI callable returned without completing response."
+
+
+@contextlib.contextmanager
+def _quiet_breaks() -> Iterator[None]:
+    logger, breaks = logging.getLogger("uvicorn.error"), _Breaks()
+    logger.addFilter(breaks)
+    try:
+        yield
+    finally:
+        logger.removeFilter(breaks)
+
+
+_IDLE_SLACK_S: Final = 5

@@ -1,0 +1,84 @@
+"""A server stream under way: read one message at a time, end it for a reason, keep it bounded.
+
+The next message is asked for only after the one before has left. What waits in between
+waits at the service, which folds it (newest wins) or holds it back by HTTP/2's windows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from enum import Enum
+from typing import Any, Final
+
+import grpc.aio
+
+from trinity_core.errors import Reason, TrinityError
+
+CHANNEL_OPTIONS: Final[Sequence[tuple[str, Any]]] = (
+    # Without the probe windows do not grow with a slow client's distance: old messages would pile up in them.
+    ("grpc.http2.bdp_probe", 0),
+    ("grpc.http2.lookahead_bytes", 64 << 10),
+)
+"""Options for a channel whose streams should bring few, new messages to a slow reader."""
+
+
+class Pause(Enum):
+    """What `next` returns instead of a message."""
+
+    SILENCE = "nothing came in time"
+    END = "the stream is done"
+    GONE = "the client is gone; nobody is there to be told"
+
+
+class Upstream:
+    """One call that streams responses."""
+
+    def __init__(self, call: Any) -> None:
+        self._call = call
+        self._reading: asyncio.Task[Any] | None = None
+        self._why: TrinityError | Pause | None = None
+
+    async def next(self, wait_s: float) -> bytes | Pause:
+        """The next response, or why there is none within `wait_s` seconds.
+
+        Raises grpc.aio.AioRpcError when the call fails, TrinityError when it was ended for that reason.
+        """
+        if self._reading is None:
+            self._reading = asyncio.ensure_future(self._call.read())
+        done, _ = await asyncio.wait((self._reading,), timeout=wait_s)
+        if not done:
+            return Pause.SILENCE
+        reading, self._reading = self._reading, None
+        if self._why is not None:
+            _taken(reading)
+            if isinstance(self._why, TrinityError):
+                raise self._why
+            return self._why
+        if reading.cancelled():
+            raise TrinityError(Reason.CANCELLED, "the stream was given up")
+        response = reading.result()
+        if response is grpc.aio.EOF:
+            return Pause.END
+        assert isinstance(response, bytes)
+        return response
+
+    def end(self, why: TrinityError | Pause) -> None:
+        """End the call; `next` then says why. The first reason counts."""
+        if self._why is None:
+            self._why = why
+        self._call.cancel()
+
+    async def close(self) -> None:
+        """End the call if it still runs, and let what reads from it finish."""
+        self.end(Pause.GONE)
+        if self._reading is not None:
+            await asyncio.wait((self._reading,))
+            _taken(self._reading)
+            self._reading = None
+
+
+def _taken(task: asyncio.Task[Any]) -> None:
+    """Look at a result nobody wants, so that asyncio does not warn of it."""
+    if not task.cancelled():
+        task.exception()
