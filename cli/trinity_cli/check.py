@@ -207,7 +207,8 @@ async def _udp(target: Target, asset: str) -> Finding:
 
 def _failed(name: str, error: TrinityError, unreached: str) -> Finding:
     if error.reason in (Reason.BACKEND_UNAVAILABLE, Reason.DEADLINE_EXCEEDED):
-        return Finding(name, Exit.UNREACHABLE, unreached, "`trinity up` starts the mesh")
+        hint = "is it running? `trinity up` starts the mesh; the log of the part says more"
+        return Finding(name, Exit.UNREACHABLE, unreached, hint)
     return Finding(name, Exit.UNAVAILABLE, error.message)
 
 

@@ -95,18 +95,26 @@ async def _ready(book: PriceBook, target: Target) -> None:
 
 
 async def _show(book: PriceBook, view: View, count: int | None) -> None:
-    minding = asyncio.create_task(view.mind())
+    """Hand changes to the view until there were enough; what either of the two tasks raises ends both."""
+    tasks = [asyncio.create_task(_take(book, view, count)), asyncio.create_task(view.mind())]
     try:
-        left = count
-        async for change in book.changes():
-            view.take(change)
-            if left is not None:
-                left -= 1
-                if not left:
-                    return
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
     finally:
-        minding.cancel()
-        await asyncio.gather(minding, return_exceptions=True)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _take(book: PriceBook, view: View, count: int | None) -> None:
+    left = count
+    async for change in book.changes():
+        view.take(change)
+        if left is not None:
+            left -= 1
+            if not left:
+                return
 
 
 class Moves:
@@ -123,7 +131,7 @@ class Moves:
 
     def of(self, asset: str) -> Decimal:
         """The last move of an asset that was not zero, USD; zero before any."""
-        return self._last[asset][1]
+        return self._last[asset][1] if asset in self._last else Decimal(0)
 
 
 class Lines:
@@ -218,7 +226,7 @@ class Board:
 
     def _row(self, view: PriceView) -> tuple[str, ...]:
         asset, price, *rest = cells(view.message, view.age_ms, state=view.state.name)
-        move = self._moves.of(asset) if view.sequence else Decimal(0)
+        move = self._moves.of(asset)
         arrow = ("▲" if move > 0 else "▼") if self._output.unicode else ("^" if move > 0 else "v")
         return (asset, price, arrow if move else "", signed(move) if move else "", *rest)
 

@@ -20,6 +20,7 @@ import pytest
 from cli.processes import finish, start
 from cli.small_mesh import SmallMesh
 from trinity_cli.main import COMMANDS
+from trinity_cli.watch import Moves
 
 HELP = """
 import sys
@@ -246,6 +247,10 @@ async def test_the_board_shows_prices_arrows_and_that_they_are_simulated(mesh: S
     assert "+1.00" in text
     assert "Traceback" not in text
     assert text.rindex("\x1b[?25h") > text.rindex("\x1b[?25l"), "the cursor is shown again"
+
+
+def test_an_asset_that_has_not_moved_yet_has_moved_by_nothing() -> None:
+    assert Moves().of("BTC") == 0
 
 
 async def test_a_board_that_does_not_fit_says_how_many_are_hidden(mesh: SmallMesh) -> None:
