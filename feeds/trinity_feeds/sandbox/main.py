@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import dataclasses
+import logging
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -18,20 +19,31 @@ from trinity_mesh.clock import Clock, SystemClock
 from trinity_mesh.config import load
 from trinity_mesh.process import EXIT_CONFIG, Part, Ready, run_process
 
+log = logging.getLogger(__name__)
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run until SIGTERM or SIGINT; the process's exit code."""
     arguments = _parser().parse_args(argv)
     try:
-        settings = load(SandboxSettings, section="sandbox", values=_values(arguments), environ=os.environ)
+        values = _values(arguments)
     except ValueError as error:
-        print(f"trinity-sandbox: {error}", file=sys.stderr)  # noqa: T201 - before there is a log
+        print(f"sandbox: {error}", file=sys.stderr)  # noqa: T201 - before there is a log
+        return EXIT_CONFIG
+    return run_role(values=values, environ=os.environ, ready_file=arguments.ready_file, log_level=arguments.log_level)
+
+
+def run_role(
+    *, values: Mapping[str, Any], environ: Mapping[str, str], ready_file: Path | None, log_level: str = "INFO"
+) -> int:
+    """Run with the settings of a configuration file's section `sandbox`; the process's exit code."""
+    try:
+        settings = load(SandboxSettings, section="sandbox", values=values, environ=environ)
+    except ValueError as error:
+        print(f"sandbox: {error}", file=sys.stderr)  # noqa: T201 - before there is a log
         return EXIT_CONFIG
     return run_process(
-        part(settings=settings, clock=SystemClock()),
-        name="sandbox",
-        ready_file=arguments.ready_file,
-        log_level=arguments.log_level,
+        part(settings=settings, clock=SystemClock()), name="sandbox", ready_file=ready_file, log_level=log_level
     )
 
 
@@ -40,6 +52,7 @@ def part(*, settings: SandboxSettings, clock: Clock) -> Part:
 
     async def run(stopping: asyncio.Event, ready: Ready) -> None:
         servers = await serve_sandbox(settings=settings, clock=clock)
+        log.warning("every price of these venues is simulated; control is at %s", servers.control_url)
         ready(facts(servers))
         stop = asyncio.create_task(stopping.wait())
         try:

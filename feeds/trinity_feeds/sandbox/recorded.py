@@ -18,13 +18,13 @@ class Shown:
     bid: Decimal | None
     ask: Decimal | None
     last: Decimal | None
-    volume: Decimal | None
+    volume: Decimal | None = None
     high: Decimal | None = None
     low: Decimal | None = None
 
     @classmethod
     def of(cls, symbol: str, row: Mapping[str, Any], *names: str) -> Shown:
-        """From a mapping, with its names of bid, ask, last, volume, high and low.
+        """From a mapping, with its names of bid, ask, last and, where it has them, volume, high and low.
 
         Raises decimal.InvalidOperation for a value that is no number.
         """
@@ -41,7 +41,8 @@ def _decimal(value: Any) -> Decimal | None:
 def tickers(venue: Venue, raw: Any) -> list[Shown]:
     """The tickers of one frame, in order; empty for frames of every other kind.
 
-    Raises KeyError, TypeError, ValueError or decimal.InvalidOperation for a frame that is none of the venue's.
+    Raises LookupError, TypeError, ValueError, AttributeError or decimal.InvalidOperation for a frame that is none
+    of the venue's.
     """
     match venue:
         case Venue.COINBASE:

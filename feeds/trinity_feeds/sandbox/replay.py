@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 
 from trinity_core.assets import AssetTable
-from trinity_core.errors import invalid_field
+from trinity_core.errors import TrinityError, invalid_field
 from trinity_core.venues import Venue
 from trinity_feeds.sandbox.digits import fixed
 from trinity_feeds.sandbox.quotes import Quote
@@ -32,6 +32,17 @@ _SIZE_DECIMALS = 8
 _UNTIMED_NS = 10_000_000
 """Pause before a line without a time."""
 _PLACES_MAX = 18
+_UNREADABLE = (
+    msgspec.DecodeError,
+    RecursionError,
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    InvalidOperation,
+    TrinityError,
+)
+"""What reading a line without use may raise."""
 
 
 class ReplayDrive:
@@ -110,7 +121,7 @@ class ReplayDrive:
             try:
                 entry = decoder.decode(line)
                 venue, when_ns, shown = _entry(entry, self._table)
-            except (msgspec.DecodeError, RecursionError, ValueError, TypeError, KeyError, InvalidOperation):
+            except _UNREADABLE:
                 self.passed_over += 1
                 continue
             pause_ns = _UNTIMED_NS if when_ns is None or last_ns is None else when_ns - last_ns

@@ -88,9 +88,10 @@ class SandboxSettings:
     timers: SandboxTimers = field(default_factory=SandboxTimers)
 
     def __post_init__(self) -> None:
-        for name, port in [*((str(venue), port) for venue, port in self.ports.items()), ("control", self.control_port)]:
+        ports = {"control_port": self.control_port, **{f"ports.{venue}": port for venue, port in self.ports.items()}}
+        for name, port in ports.items():
             if not 0 <= port <= 65535:
-                raise ValueError(f"ports: {name} must be between 0 and 65535")
+                raise ValueError(f"{name}: must be between 0 and 65535")
         if not 0 < self.ticks_per_s <= 1_000_000:
             raise ValueError("ticks_per_s: must be more than 0 and at most 1,000,000")
         if not 1 <= self.step_ms <= 1000:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from email.utils import formatdate
@@ -48,8 +49,10 @@ class VenueServer:
         self.venue = venue
         self.counts = Counts()
         self._clock = clock
-        self._step_s = venue.settings.step_ms / 1000
         self._links: dict[Link, None] = {}
+        self._turn = asyncio.Event()
+        """Set at the next step; whoever waits for time to pass waits for this."""
+        self._closing = False
         self._server: Server | None = None
 
     async def start(self, port: int) -> VenueUrls:
@@ -61,6 +64,7 @@ class VenueServer:
     def step(self, quotes: Sequence[Quote], begun: Sequence[Active]) -> None:
         """Take what changed at this venue and serve every connection."""
         now = moment(self._clock)
+        self._wake()
         self.venue.take(quotes)
         pushed = self.venue.faults.pushed(quotes, now.mono_ns) if self._links else ()
         for link in list(self._links):
@@ -79,6 +83,8 @@ class VenueServer:
         """End every connection, the deaf ones too, and stop listening."""
         if self._server is None:
             return
+        self._closing = True
+        self._wake()
         if self.venue.faults.silent(self.venue.venue):
             for link in list(self._links):
                 link.abort()
@@ -88,11 +94,12 @@ class VenueServer:
     async def _request(self, connection: ServerConnection, request: HttpRequest) -> Response | None:
         """Answer a plain GET, or let a handshake through (None)."""
         venue, faults = self.venue, self.venue.faults
-        while faults.silent(venue.venue):
-            await self._clock.sleep(self._step_s)
+        await self._while_silent()
         slow = faults.find(venue.venue, Kind.SLOW)
         if slow is not None:
-            await self._clock.sleep(slow.fault.delay_s)
+            due_ns = self._clock.monotonic_ns() + int(slow.fault.delay_s * SECOND)
+            while self._clock.monotonic_ns() < due_ns and not self._closing:
+                await self._turn.wait()
         now = moment(self._clock)
         upgrade = request.headers.get("Upgrade", "").lower() == "websocket"
         status = faults.refusal(venue.venue, now.mono_ns)
@@ -107,7 +114,8 @@ class VenueServer:
         return response(venue.rest(parse_request(request.path), now), now)
 
     def _unwelcome(self, request: HttpRequest, within_limit: bool) -> int | None:
-        if urlsplit(request.path).path.rstrip("/") != self.venue.ws_path.rstrip("/"):
+        # Every venue also takes the bare origin, so that whoever knows only its port can connect.
+        if urlsplit(request.path).path.rstrip("/") not in ("", self.venue.ws_path.rstrip("/")):
             return 404
         if not within_limit:
             return 429
@@ -121,13 +129,20 @@ class VenueServer:
         link.flush(now)
         try:
             async for text in connection:
-                while self.venue.faults.silent(self.venue.venue):
-                    await self._clock.sleep(self._step_s)
+                await self._while_silent()
                 link.receive(text, moment(self._clock))
         except ConnectionClosed:
             pass
         finally:
             del self._links[link]
+
+    async def _while_silent(self) -> None:
+        while self.venue.faults.silent(self.venue.venue) and not self._closing:
+            await self._turn.wait()
+
+    def _wake(self) -> None:
+        turn, self._turn = self._turn, asyncio.Event()
+        turn.set()
 
 
 async def listen(
