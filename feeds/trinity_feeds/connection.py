@@ -293,7 +293,7 @@ class Connection:
             if isinstance(item, str):
                 async with asyncio.timeout(self._settings.send_timeout_ms / 1_000):
                     await link.socket.send(item)
-            elif link.session.in_maintenance and link.healthy and link.leave_by_ns is None:
+            elif link.session.in_maintenance and link.healthy and self._links == [link] and not link.unneeded.is_set():
                 log.info("%s: opening another connection: %s", self.venue, _words(item.reason))
                 link.leave_by_ns = self._clock.monotonic_ns() + self._settings.overlap_ms * _MS
                 link.unneeded.set()
@@ -326,6 +326,8 @@ class Connection:
         self._links.remove(link)
         if link.healthy and not any(other.healthy for other in self._links):
             self._sink.connected(self.venue, connected=False)
+        if self._session is link.session and self._links:
+            self._session = self._links[-1].session
         if not link.retired:
             self.reconnects += 1
         log.info("%s: connection ended (%s): %s", self.venue, code, _words(reason))

@@ -283,9 +283,25 @@ async def test_a_second_announced_cut_is_bridged_like_the_first(venue: PlainVenu
         assert len(of._sessions) == 2, "two sessions take turns"
 
 
+async def test_a_venue_that_announces_cut_after_cut_never_gets_a_third_connection(venue: PlainVenue) -> None:
+    async with running(connection(venue.url, Ledger())) as of:
+        first = await arrival(venue)
+        await first.send("tick BTC 1 1")
+        await first.send("tick ETH 1 1")
+        await first.send("notice")
+        for number in range(2, 8):
+            server = await arrival(venue)
+            await server.send(f"tick BTC {number} {number}")
+            await server.send("notice")
+            assert await closed(server) == (1000, "the venue will cut")
+            assert len(of._links) <= 2
+        await first.send("ask 1")
+        assert await asyncio.wait_for(first.recv(), PATIENCE_S) == "reply 1", "the first still stands"
+
+
 async def test_an_announced_cut_that_comes_before_its_successor_stands_is_a_plain_reconnect(venue: PlainVenue) -> None:
     sink = Ledger()
-    async with running(connection(venue.url, sink)):
+    async with running(connection(venue.url, sink)) as of:
         first = await arrival(venue)
         venue.drop_next = 2
         await first.send("tick BTC 1 1")
@@ -295,6 +311,7 @@ async def test_an_announced_cut_that_comes_before_its_successor_stands_is_a_plai
         await sink.until(("BTC", "1"), ("BTC", "2"))
         first.transport.abort()
         await sink.until_changed(True, False)
+        assert of.state is SessionState.SUBSCRIBING, "what is told is told of the connection that stands"
         await third.send("tick BTC 3 3")
         await sink.until_changed(True, False, True)
 
