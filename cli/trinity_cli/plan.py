@@ -77,11 +77,13 @@ def roles(places: Places, *, venues: Venues, workers: int, seed: int, stores: Se
     planned.append(Role("feeds", "feeds", feeds, ("sandbox",) if sandbox else ()))
     price = {"listen": places.price, "feeds": [places.feed], "mirror": {"url": places.valkey_url}}
     planned.append(Role("price", "price", price, tuple(name for name in stores if name == "valkey")))
-    gateway = {"price": places.price, "http": places.http, "udp": places.udp, "keys_file": str(places.keys_file)}
-    planned += [
-        Role(f"gateway-{number}", "gateway", {**gateway, "worker": number}, ("price",))
-        for number in range(1, workers + 1)
-    ]
+    gateway = {
+        "price": places.price,
+        "http": places.http,
+        "udp": {"listen": [places.udp], "reuse_port": True},
+        "keys_file": str(places.keys_file),
+    }
+    planned += [Role(f"gateway-{number}", "gateway", gateway, ("price",)) for number in range(1, workers + 1)]
     return planned
 
 
