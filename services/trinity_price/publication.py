@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final
 
+import msgspec
+
 from trinity.price.v1 import price_pb2
 from trinity_core.prices import Price
 from trinity_mesh.clock import Clock
@@ -19,16 +21,13 @@ from trinity_price.wall import AnchoredWall
 _JOINS_MAX: Final = 16
 
 
-class Entry:
+class Entry(msgspec.Struct, gc=False, eq=False):
     """One asset's newest price; its frame is made when a watcher first needs it."""
 
-    __slots__ = ("changes", "frame", "price")
-
-    def __init__(self, price: Price, changes: int) -> None:
-        self.price = price
-        self.changes = changes
-        """Changes of the asset since the start of the book, this one included."""
-        self.frame: bytes | None = None
+    price: Price
+    changes: int
+    """Changes of the asset since the start of the book, this one included."""
+    frame: bytes | None = None
 
 
 class Publication:

@@ -1,0 +1,180 @@
+"""Prices a second to one subscriber of WatchPrices: two processes, one Unix socket, 150 assets a batch.
+
+Every batch holds a new price of every asset, and the next is put only when the one before has
+left, so that nothing is folded: this is what the stream carries, not what a market needs (a
+service that flushes every 5 ms sends at most 30,000 prices/s). Measured twice:
+
+    ready   the frames were made before, as they are for every subscriber after the first
+    anew    every price is also serialised, once
+
+and read by a PriceBook, which parses, checks and keeps every price.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import gc
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from decimal import Decimal
+from pathlib import Path
+
+import uvloop
+
+from trinity.price.v1 import price_service_pb2, price_service_pb2_grpc
+from trinity_client import PriceBook
+from trinity_core.assets import load_assets
+from trinity_core.prices import Method, Price, State, Tier
+from trinity_core.venues import Venue
+from trinity_mesh.clock import SystemClock, clock_id
+from trinity_mesh.server import MeshServer, Service
+from trinity_price.encoding import PriceEncoder
+from trinity_price.publication import Publication
+from trinity_price.wall import AnchoredWall
+from trinity_price.watching import Watch, Watching
+
+HERE = Path(__file__).resolve().parent
+ROUNDS = 2_500
+RUNS = 3
+GOAL = 500_000
+
+
+def main() -> int:
+    """Run both kinds and print their rates; 1 when the goal was missed."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--serve", metavar="ADDRESS", help=argparse.SUPPRESS)
+    parser.add_argument("--kind", choices=("ready", "anew"), default="ready", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.serve:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_serve(arguments.serve, arguments.kind))
+        return 0
+    rates = {kind: statistics.median(_once(kind) for _ in range(RUNS)) for kind in ("ready", "anew")}
+    for kind, rate in rates.items():
+        print(f"{kind:6} {rate:10,.0f} prices/s")
+    met = rates["ready"] >= GOAL
+    print(f"goal {GOAL:,} prices/s to one subscriber: {'met' if met else 'MISSED'}")
+    result = {
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
+        "rows": [{"name": kind, "per_second": rate} for kind, rate in rates.items()],
+        "goal": {"per_second_min": GOAL, "met": met},
+    }
+    (HERE / "results").mkdir(exist_ok=True)
+    (HERE / "results/watch.json").write_text(json.dumps(result, indent=2) + "\n")
+    return 0 if met else 1
+
+
+def _once(kind: str) -> float:
+    with tempfile.TemporaryDirectory(prefix="watch-") as name:
+        address = f"unix:{name}/price.sock"
+        server = subprocess.Popen([sys.executable, __file__, "--serve", address, "--kind", kind])
+        try:
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                return runner.run(_read(address))
+        finally:
+            server.kill()
+            server.wait()
+
+
+async def _read(address: str) -> float:
+    assets = len(load_assets())
+    async with PriceBook(address) as book:
+        await book.ready()
+        gc.collect()
+        gc.freeze()
+        # Looked at now and then: an event for each price would be part of what is measured.
+        while book.connection.sequence <= assets * 2:  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+        first, began = book.connection.sequence, time.monotonic()
+        while book.connection.sequence < assets * ROUNDS:  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+        took = time.monotonic() - began
+        assert book.connection.skipped == 0, "something was folded: the rate would be too high"
+        assert book.connection.replacements == 1
+        return (book.connection.sequence - first) / took
+
+
+async def _serve(address: str, kind: str) -> None:
+    clock = SystemClock()
+    wall = AnchoredWall(clock=clock)
+    publication = Publication(clock=clock, clock_id=clock_id(), wall=wall, epoch=1)
+    watching = Watching(clock=clock, publication=publication, flush_ms=0, streams_max=1, snapshot_prices_max=200)
+    rounds = _rounds(clock.monotonic_ns())
+    publication.put(rounds[0])
+    encoder = PriceEncoder(epoch=1)
+    frames = [
+        [encoder.frame(price, wall_offset_ns=wall.offset_ns, sandbox=False) for price in prices]
+        for prices in (rounds if kind == "ready" else [])
+    ]
+    gc.collect()
+    gc.freeze()
+
+    class Servicer(price_service_pb2_grpc.PriceServiceServicer):
+        async def WatchPrices(self, request, context):  # noqa: N802 - named by the contract
+            async for batch in watching.stream(Watch()):
+                yield batch
+
+    service = Service(
+        descriptor=price_service_pb2.DESCRIPTOR.services_by_name["PriceService"],
+        add=lambda server: price_service_pb2_grpc.add_PriceServiceServicer_to_server(Servicer(), server),
+        raw_responses=frozenset({"WatchPrices"}),
+    )
+    async with MeshServer(address=address, services=[service]):
+        waking = asyncio.create_task(watching.run())
+        while not watching.batches:  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+        await asyncio.sleep(0.3)
+        for number, prices in enumerate(rounds[1:], start=1):
+            sent = watching.batches
+            cursor = publication.sequence
+            publication.put(prices)
+            if frames:
+                for entry, frame in zip(publication.since(cursor), frames[number], strict=True):
+                    entry.frame = frame
+            watching.changed()
+            while watching.batches == sent:  # noqa: ASYNC110
+                await asyncio.sleep(0)
+        await asyncio.sleep(60)
+        waking.cancel()
+
+
+def _rounds(now_ns: int) -> list[list[Price]]:
+    """New prices of every asset, as the book makes them."""
+    sources = tuple(sorted(Venue))
+    sequence = 0
+    rounds = []
+    for number in range(ROUNDS):
+        prices = []
+        for place, asset in enumerate(load_assets().ids if number == 0 else rounds[0]):
+            sequence += 1
+            prices.append(
+                Price(
+                    asset if isinstance(asset, str) else asset.asset,
+                    Decimal(6_700_010 + number + place) / 100,
+                    State.FRESH,
+                    Decimal("12.50"),
+                    Decimal("1.25"),
+                    sources,
+                    Method.MEDIAN,
+                    Tier.LOCAL,
+                    None,
+                    1,
+                    now_ns + number * 1_000_003,
+                    now_ns + 10**12 + number * 1_000_003,
+                    now_ns + 10**13 + number * 1_000_003,
+                    sequence,
+                )
+            )
+        rounds.append(prices)
+    return rounds
+
+
+if __name__ == "__main__":
+    sys.exit(main())
