@@ -158,6 +158,15 @@ class PriceBook:
         view = self._views.get(asset)
         return view if view is not None else self._views.get(asset.upper())
 
+    def message(self, asset: str) -> price_pb2.Price | None:
+        """The newest price's message with the state it has now, by id in upper case; None when there is none.
+
+        For gateways: as long as neither the price nor its state changes it is the same object.
+        Do not alter it.
+        """
+        view = self._views.get(asset)
+        return None if view is None else view.message_at(self._clock.monotonic_ns())
+
     @property
     def views(self) -> Mapping[str, PriceView]:
         """The newest price of every asset, by id in upper case; a live, read-only mapping."""

@@ -16,6 +16,9 @@ from trinity_mesh.clock import Clock
 
 _NS: Final = 1_000_000_000
 _STATES: Final = {state.value: state for state in State}
+_HOLDING: Final = frozenset({State.FRESH.value, State.DIVERGENT.value})
+_FINAL: Final = frozenset({State.STALE.value, State.HALTED.value})
+_NEVER_NS: Final = 1 << 62
 _VENUES: Final = {venue.value: venue for venue in Venue}
 
 
@@ -53,6 +56,7 @@ class PriceView(msgspec.Struct, gc=False, eq=False):
     """Service's monotonic time minus its wall time, as of the batch that carried the message."""
     _fresh_ns: int = 0
     _stale_ns: int = 0
+    _turns_ns: int = 0
 
     @property
     def asset(self) -> str:
@@ -132,6 +136,19 @@ class PriceView(msgspec.Struct, gc=False, eq=False):
             return State.DELAYED
         return judged
 
+    def message_at(self, now_ns: int) -> price_pb2.Price:
+        """The message with the state that holds at a time of our monotonic clock, nanoseconds.
+
+        The quickest way to a true answer: until the state turns it is `message` itself, the
+        same object each time.
+        """
+        if not self._stale_ns:
+            self._deadlines()
+        if now_ns < self._turns_ns + self.timeline.offset_ns:
+            return self.message
+        state = self.state_at(now_ns)
+        return self.message if state.value == self.message.state else self.judged(state).message
+
     @property
     def age_ms(self) -> float:
         """Time since the newest kept quote was received, milliseconds, at least 0."""
@@ -142,13 +159,15 @@ class PriceView(msgspec.Struct, gc=False, eq=False):
     @property
     def fresh_until_ns(self) -> int:
         """Until when the state holds if nothing more arrives; our monotonic clock, nanoseconds."""
-        self._deadlines()
+        if not self._stale_ns:
+            self._deadlines()
         return self._fresh_ns + self.timeline.offset_ns
 
     @property
     def stale_at_ns(self) -> int:
         """From when on the price is STALE if nothing more arrives; our monotonic clock, nanoseconds."""
-        self._deadlines()
+        if not self._stale_ns:
+            self._deadlines()
         return self._stale_ns + self.timeline.offset_ns
 
     def turns_at_ns(self, now_ns: int) -> int | None:
@@ -173,10 +192,15 @@ class PriceView(msgspec.Struct, gc=False, eq=False):
 
     def _deadlines(self) -> None:
         # Most prices are replaced before anybody asks: their deadlines are never computed.
-        if not self._stale_ns:
-            fresh, stale = self.message.fresh_until, self.message.stale_at
-            self._fresh_ns = fresh.seconds * _NS + fresh.nanos + self.wall_to_mono_ns
-            self._stale_ns = stale.seconds * _NS + stale.nanos + self.wall_to_mono_ns
+        fresh, stale, state = self.message.fresh_until, self.message.stale_at, self.message.state
+        self._fresh_ns = fresh.seconds * _NS + fresh.nanos + self.wall_to_mono_ns
+        self._stale_ns = stale.seconds * _NS + stale.nanos + self.wall_to_mono_ns
+        if state in _HOLDING:
+            self._turns_ns = min(self._fresh_ns, self._stale_ns)
+        elif state == State.DELAYED.value:
+            self._turns_ns = self._stale_ns
+        elif state in _FINAL:
+            self._turns_ns = _NEVER_NS
 
 
 def _datetime(seconds: int, nanos: int) -> datetime:

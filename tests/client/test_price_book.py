@@ -53,6 +53,8 @@ async def test_a_book_is_ready_with_the_first_whole_snapshot(folder: Path, price
         assert view is not None
         assert str(view.price) == "67000.10"
         assert view.state is State.FRESH
+        assert book.message("BTC") is view.message
+        assert book.message("ETH") is None
         assert view.sources == ("coinbase", "kraken")
         assert view.receive_time.timestamp() == clock.unix_ns() / 1e9
         assert view.venue_time is None

@@ -93,6 +93,30 @@ def test_a_divergent_price_ages_and_a_stale_or_halted_one_never_recovers_by_itse
     assert replica.views["A"].state is State.DELAYED
 
 
+def test_the_message_is_the_same_object_until_its_state_turns() -> None:
+    clock = VirtualClock()
+    now = clock.monotonic_ns()
+    replica = opened(clock)
+    replica.receive(snapshot([price("BTC", 1, at_ns=now)], sequence=1, at_ns=now), now)
+    view = replica.views["BTC"]
+    for at_s, state in ((0, 1), (9.999, 1), (10, 2), (59.999, 2), (60, 3), (9_999, 3)):
+        message = view.message_at(now + round(at_s * S))
+        assert message.state == state == view.state_at(now + round(at_s * S)).value
+        assert (message is view.message) is (state == 1)
+
+
+@pytest.mark.parametrize("state", [1, 2, 3, 4, 5, 77])
+@pytest.mark.parametrize("at_s", [0, 10, 60])
+def test_the_message_always_has_the_state_that_holds(state: int, at_s: int) -> None:
+    clock = VirtualClock()
+    now = clock.monotonic_ns()
+    replica = opened(clock)
+    replica.receive(snapshot([price("BTC", 1, at_ns=now, state=state)], sequence=1, at_ns=now), now)
+    view = replica.views["BTC"]
+    assert view.message_at(now + at_s * S).state == view.state_at(now + at_s * S).value
+    assert view.message.state == state
+
+
 def test_a_wall_clock_that_jumps_changes_no_state() -> None:
     clock = VirtualClock()
     now = clock.monotonic_ns()
