@@ -102,7 +102,8 @@ def up(*, venues: str, workers: int | None, data_dir: Path, as_json: bool, **opt
         with asyncio.Runner() as runner:
             return runner.run(_up(settings, as_json=as_json, environ=os.environ))
     except (TrinityError, ConfigError) as error:
-        raise CommandError(getattr(error, "message", str(error)), code=Exit.UNAVAILABLE) from error
+        first, _, more = str(getattr(error, "message", error)).partition("\n")
+        raise CommandError(first, code=Exit.UNAVAILABLE, hint=more.lstrip()) from error
 
 
 class Progress:
@@ -130,7 +131,7 @@ class Progress:
     def on_event(self, event: Event) -> None:
         """A child changed its state: during the start what serves, afterwards what is not as it should be."""
         if event.state in (State.BACKOFF, State.FAILED) or (event.state is State.SERVING and not self.ready):
-            note = f"  {event.text.splitlines()[0]}" if event.text else ""
+            note = f"  {event.text.splitlines()[0]}" if event.text and event.state is not State.FAILED else ""
             self.say(f"  {event.name:<12}{event.state:<9}{self.elapsed_s():6.1f} s{note}")
         elif event.state is State.SERVING:
             self.say(f"  {event.name:<12}is back")

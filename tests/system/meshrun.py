@@ -74,6 +74,7 @@ def running_mesh(folder: Path, *options: str, environ: dict[str, str] | None = N
         *("--http-port", "0", "--report-port", "0", "--udp-port", "0", "--udp-report-port", "0"),
         *("--data-dir", str(data), "--ready-file", str(ready), "--workers", "1", "--seed", "7", *options),
     ]
+    ready.unlink(missing_ok=True)  # left by a mesh that was killed
     with (folder / "up.out").open("wb") as out, (folder / "up.err").open("wb") as err:
         process = subprocess.Popen(command, stdout=out, stderr=err, env={**os.environ, **(environ or {})})
     mesh = Mesh(process, ready, data)

@@ -23,6 +23,7 @@ SHORT = {
     "TRINITY_PRICE_BOOK_FRESH_MS": "1500",
     "TRINITY_PRICE_BOOK_QUIET_MS": "3000",
     "TRINITY_PRICE_BOOK_STALE_MS": "4000",
+    "TRINITY_PRICE_BOOK_CONFIRM_MS": "500",
 }
 """Bounds that a test can wait for; quiet markets of the sandbox are then not always fresh, BTC is."""
 
