@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
 
+from cli.processes import Shown, Trinity, finish, start
 from cli.small_mesh import SmallMesh
-from trinity_cli.main import cli
-
-Trinity = Callable[..., Awaitable[Result]]
 
 
 @pytest.fixture
@@ -31,10 +27,10 @@ async def mesh() -> AsyncIterator[SmallMesh]:
 
 @pytest.fixture
 def trinity(mesh: SmallMesh) -> Trinity:
-    """Runs the command in a thread of this process, on the small mesh."""
+    """Runs the command on the small mesh, in a process of its own: grpc shares one poller between a process's loops."""
 
-    async def call(*arguments: str, env: dict[str, str] | None = None) -> Result:
-        environ = {"TRINITY_READY_FILE": str(mesh.ready_file), **(env or {})}
-        return await asyncio.to_thread(CliRunner().invoke, cli, arguments, env=environ, catch_exceptions=False)
+    async def call(*arguments: str) -> Shown:
+        done = await finish(await start(*arguments, env={"TRINITY_READY_FILE": str(mesh.ready_file)}))
+        return Shown(done.code, done.out.decode(), done.err.decode())
 
     return call

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 
@@ -15,6 +16,19 @@ class Done:
     code: int
     out: bytes
     err: bytes
+
+
+@dataclass(frozen=True)
+class Shown:
+    """How a command ended, as its user sees it."""
+
+    exit_code: int
+    stdout: str
+    stderr: str
+
+
+Trinity = Callable[..., Awaitable[Shown]]
+"""Runs the command with some arguments."""
 
 
 async def start(*arguments: str, env: dict[str, str] | None = None, **more: object) -> asyncio.subprocess.Process:

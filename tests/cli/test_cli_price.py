@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable
 
 import pytest
-from click.testing import Result
 
+from cli.processes import Trinity
 from cli.small_mesh import SmallMesh
 from trinity.price.v1 import price_pb2
-
-Trinity = Callable[..., Awaitable[Result]]
 
 
 async def test_a_price_is_one_line_that_says_it_is_simulated(trinity: Trinity) -> None:

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable
 
 import pytest
-from click.testing import Result
 
+from cli.processes import Trinity
 from cli.small_mesh import SmallMesh
 from trinity.feed.v1 import feed_pb2
 from trinity.price.v1 import price_pb2
 from trinity_cli.udp import QUERY_BYTES, Quoted, parse_answer, query
 from trinity_core.errors import Reason, TrinityError
 from trinity_core.prices import State
-
-Trinity = Callable[..., Awaitable[Result]]
 
 
 async def test_an_explanation_shows_every_input_its_weight_and_who_was_left_out_and_why(trinity: Trinity) -> None:
