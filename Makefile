@@ -23,6 +23,7 @@ check: setup  ## format, lint, types, import contracts, contracts, generated cod
 	@$(BIN)/mypy
 	@PYTHONPATH=gen:mesh:services:gateway:feeds:cli $(BIN)/lint-imports --no-cache
 	@$(BIN)/python scripts/generate.py --check
+	@$(BIN)/python scripts/settings_page.py --check
 	@$(BIN)/buf lint
 	@$(BIN)/buf format --diff --exit-code protos
 	@if [ -f tests/contract/last_release.binpb ]; then $(BIN)/buf breaking --against tests/contract/last_release.binpb; fi
@@ -36,9 +37,10 @@ setup: $(READY)  ## make .venv with everything in requirements.lock
 $(READY): requirements.lock pyproject.toml scripts/setup.py
 	@$(PYTHON) scripts/setup.py --venv $(VENV) --ready $(READY)
 
-gen: setup  ## make gen/ from protos/
+gen: setup  ## make gen/ from protos/, and docs/configuration.md from the settings
 	@$(BIN)/buf format -w protos
 	@$(BIN)/python scripts/generate.py
+	@$(BIN)/python scripts/settings_page.py
 
 format: setup  ## format and mend what can be mended
 	@$(BIN)/ruff format .

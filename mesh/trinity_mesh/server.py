@@ -24,10 +24,13 @@ class ServerLimits:
     """Bounds of one server; see docs/configuration.md."""
 
     message_bytes_max: int = 1 << 20
+    """Greatest message a caller may send."""
     metadata_bytes_max: int = 16 << 10
+    """Greatest metadata (headers) of a call."""
     concurrent_streams_max: int = 1_000
     """HTTP/2 streams on one connection."""
     concurrent_rpcs_max: int = 20_000
+    """Calls under way at once; more are refused as RESOURCE_EXHAUSTED."""
     drain_ms: int = 5_000
     """How long calls under way may take to finish once the server stops."""
 

@@ -17,6 +17,7 @@ class SandboxTimers:
     coinbase_idle_s: float = 75.0
     """A connection to which nothing was sent for this long is closed; the heartbeats channel prevents it."""
     coinbase_heartbeat_s: float = 1.0
+    """Pace of the heartbeats channel."""
     coinbase_batch_s: float = 5.0
     """Pace of the ticker_batch channel."""
     gemini_ping_s: float = 20.0
@@ -24,6 +25,7 @@ class SandboxTimers:
     kraken_heartbeat_s: float = 1.0
     """A heartbeat goes out when nothing else did for this long."""
     kraken_idle_s: float = 60.0
+    """Silence after which a connection is closed."""
     gateio_unsubscribed_s: float = 30.0
     """Silence after which a connection without subscriptions is dropped."""
     gateio_idle_s: float = 60.0
@@ -33,9 +35,11 @@ class SandboxTimers:
     A tenth below the documented second, so that a client that counts a second from its own start of connecting
     is never refused."""
     cryptocom_heartbeat_s: float = 30.0
+    """Pace of heartbeats that must be answered; the third unanswered one ends the connection."""
     cryptocom_ping_s: float = 5.0
     """Pace of protocol pings."""
     okx_idle_s: float = 30.0
+    """Silence after which a connection is closed with 4004."""
     okx_push_s: float = 0.1
     """At most one ticker an instrument in this time."""
 
