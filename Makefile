@@ -26,7 +26,7 @@ check: setup  ## format, lint, types, import contracts, contracts, generated cod
 	@$(BIN)/python scripts/settings_page.py --check
 	@$(BIN)/buf lint
 	@$(BIN)/buf format --diff --exit-code protos
-	@if [ -f tests/contract/last_release.binpb ]; then $(BIN)/buf breaking --against tests/contract/last_release.binpb; fi
+	@$(BIN)/buf breaking protos --against tests/contract/last_release.binpb
 
 bench: setup  ## the side-by-side benchmarks; installs the peers they measure, and names those it cannot
 	@$(BIN)/python -m pip -q --disable-pip-version-check install --require-hashes -r benchmarks/requirements.lock || echo "bench: some peers are missing"

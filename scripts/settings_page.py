@@ -13,6 +13,7 @@ import argparse
 import ast
 import dataclasses
 import inspect
+import itertools
 import sys
 import textwrap
 import typing
@@ -38,10 +39,11 @@ HEAD = """# Configuration
 
 Made by `scripts/settings_page.py` from the settings themselves; do not edit.
 
-Settings have a name with their unit and a default that works. The environment sets one as `TRINITY_` + section + path, in capitals:
-`price.book.fresh_ms` is `TRINITY_PRICE_BOOK_FRESH_MS`. Lists and mappings are written as JSON. A wrong name in a file, a wrong type or a value out of its bounds
-ends the process at once with exit code 78 and a line that names the setting. `trinity up` passes its environment on to every process and
-sets addresses itself.
+Settings have a name with their unit and a default that works. The environment sets one as
+`TRINITY_` + section + path, in capitals: `price.book.fresh_ms` is `TRINITY_PRICE_BOOK_FRESH_MS`.
+Lists and mappings are written as JSON. A wrong name in a file, a wrong type or a value out of
+its bounds ends the process at once with exit code 78 and a line that names the setting.
+`trinity up` passes its environment on to every process and sets addresses itself.
 """
 
 
@@ -62,7 +64,7 @@ def _texts(kind: type[Any]) -> dict[str, str]:
     found: dict[str, str] = {}
     for each in reversed(kind.__mro__[:-1]):
         body = typing.cast("ast.ClassDef", ast.parse(textwrap.dedent(inspect.getsource(each))).body[0]).body
-        for statement, below in zip(body, body[1:], strict=False):
+        for statement, below in itertools.pairwise(body):
             if (
                 isinstance(statement, ast.AnnAssign)
                 and isinstance(statement.target, ast.Name)
