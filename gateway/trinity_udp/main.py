@@ -25,12 +25,8 @@ class BookReplica:
         self._book = book
 
     def get(self, asset: str, /) -> price_pb2.Price | None:
-        """The newest price with the state that it has now."""
-        view = self._book.get(asset)
-        if view is None:
-            return None
-        state = view.state
-        return view.message if view.message.state == state.value else view.judged(state).message
+        """The newest price with the state that it has now; the same object until either changes."""
+        return self._book.message(asset)
 
 
 def make_endpoint(

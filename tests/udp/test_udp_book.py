@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 
 from client.batches import CLOCK, price, snapshot
 from price.virtual_clock import START_MONO_NS, VirtualClock
+from trinity_client import PriceBook
 from trinity_client.replica import Replica
 from trinity_udp.main import BookReplica
 from udp.counter import open_counter
@@ -18,7 +18,8 @@ def test_a_price_that_nobody_renews_turns_delayed_and_then_is_no_answer() -> Non
     replica.opened()
     fresh = price("BTC", 1, at_ns=START_MONO_NS, fresh_ms=10_000, stale_ms=60_000)
     replica.receive(snapshot([fresh], sequence=1, at_ns=START_MONO_NS), START_MONO_NS)
-    book: Any = SimpleNamespace(get=replica.views.get)
+    book = PriceBook("unix:/nowhere", clock=clock)
+    book._views = replica.views
     shelf: Any = BookReplica(book)
 
     def ask() -> bytes:
@@ -41,5 +42,4 @@ def test_a_price_that_nobody_renews_turns_delayed_and_then_is_no_answer() -> Non
 
 
 def test_an_asset_that_the_replica_does_not_have_is_none() -> None:
-    book: Any = SimpleNamespace(get={}.get)
-    assert BookReplica(book).get("BTC") is None
+    assert BookReplica(PriceBook("unix:/nowhere", clock=VirtualClock())).get("BTC") is None
