@@ -12,6 +12,9 @@ import pytest
 from feeds.sandbox_stage import stage
 from trinity_core.assets import load_assets
 from trinity_core.errors import TrinityError
+from trinity_core.ticklog import Record
+from trinity_core.ticklog import write as write_record
+from trinity_core.ticks import Liveness, Tick
 from trinity_core.venues import Venue
 from trinity_feeds.sandbox.digits import fixed
 from trinity_feeds.sandbox.quotes import Quote
@@ -148,6 +151,27 @@ def test_ticks_are_read_too(tmp_path: Path) -> None:
     assert [(quote.symbol, last(quote), quote.volume) for quote in first] == [("BTC/USD", "100.25", 350_000_000)]
     assert len(replay.until(SECOND)) == 1
     assert replay.truth() == {"BTC": "100.25"}
+
+
+def test_a_tick_log_is_read_by_its_own_times(tmp_path: Path) -> None:
+    ticks = [
+        Tick(Venue.OKX, "BTC", "BTC-USDT", "USDT", Decimal(price), None, None, None, None, None, 0, 0)
+        for price in (1, 2)
+    ]
+    lines = [write_record(Record(t, tick)).decode() for t, tick in zip((-5, 2 * SECOND - 5), ticks, strict=True)]
+    alive = write_record(Record(0, Liveness(Venue.OKX, "w", 0, connected=True))).decode()
+    replay = drive(tmp_path / "r", *(line.rstrip("\n") for line in (lines[0], alive, lines[1])))
+    assert [last(quote) for quote in replay.until(0)] == ["1"]
+    assert replay.until(2 * SECOND - 1) == []
+    assert [last(quote) for quote in replay.until(2 * SECOND)] == ["2"]
+    assert replay.passed_over == 1
+
+
+def test_decoded_ticks_are_paced_by_the_venues_time(tmp_path: Path) -> None:
+    tick = {"venue": "okx", "asset": "BTC", "symbol": "BTC-USDT", "price": "1"}
+    times = ("2026-05-13T16:27:04.956Z", "2026-05-13T16:27:05.956123456Z")
+    replay = drive(tmp_path / "r", *({**tick, "venue_time": time} for time in times))
+    assert [len(replay.until(at * SECOND // 10)) for at in (0, 9, 11)] == [1, 0, 1]
 
 
 def test_lines_without_use_are_passed_over_and_counted(tmp_path: Path) -> None:

@@ -1,9 +1,11 @@
 """Plays a recording instead of the generator: what the venues once said, with new times and numbers.
 
-A file is JSON Lines. A line is either a recorded frame, `{"exchange", "kind": "ws", "raw", "recv_ts"}` with the
-frame under `raw` and unix seconds, or a tick, `{"venue", "symbol" or "asset", "price", "bid", "ask",
-"volume_24h", "receive_time_ns"}`. Frames other than tickers, other symbols than those of the asset table and
-lines that cannot be read are passed over and counted. Prices keep the digits they were recorded with.
+A file is JSON Lines. A line is a recorded frame, `{"exchange", "kind": "ws", "raw", "recv_ts"}` with the frame
+under `raw` and unix seconds; or a line of a tick log (trinity_core.ticklog); or a tick alone, `{"venue", "symbol"
+or "asset", "price", "bid", "ask", "volume_24h"}` with `receive_time_ns` or an RFC 3339 `venue_time`.
+
+Frames other than tickers, other symbols than those of the asset table and lines that cannot be read are passed
+over and counted. Prices keep the digits they were recorded with.
 
 Each file has its own time, from 0 at its first line; at the end everything starts again.
 """
@@ -11,6 +13,7 @@ Each file has its own time, from 0 at its first line; at the end everything star
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
@@ -175,12 +178,14 @@ def _entry(entry: Any, table: AssetTable) -> tuple[Venue, int | None, list[Shown
         venue, received = Venue(entry["exchange"]), entry.get("recv_ts")
         when_ns = None if received is None else int(received * SECOND)
         return venue, when_ns, tickers(venue, entry["raw"])
-    venue = Venue(entry["venue"])
-    symbol = entry.get("symbol")
+    tick = entry.get("tick", entry)
+    venue, symbol = Venue(tick["venue"]), tick.get("symbol")
     if symbol is None:
-        listing = table.get(entry["asset"]).listing(venue)
+        listing = table.get(tick["asset"]).listing(venue)
         if listing is None:
             raise ValueError("not listed there")
         symbol = listing.symbol
-    when_ns = entry.get("receive_time_ns")
-    return venue, when_ns, [Shown.of(symbol, entry, "bid", "ask", "price", "volume_24h")]
+    when_ns = entry.get("t", tick.get("receive_time_ns"))
+    if when_ns is None and tick.get("venue_time") is not None:
+        when_ns = int(datetime.fromisoformat(tick["venue_time"]).timestamp() * SECOND)
+    return venue, when_ns, [Shown.of(symbol, tick, "bid", "ask", "price", "volume_24h")]
