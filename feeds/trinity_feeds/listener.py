@@ -18,7 +18,7 @@ from trinity_core.ticks import Tick
 from trinity_feeds.literals import Prices, Times, Volumes
 from trinity_feeds.pulse import Pulse, Verdict
 from trinity_feeds.session import Session
-from trinity_feeds.shapes import Misfit, Shape
+from trinity_feeds.shapes import MisfitError, Shape
 from trinity_feeds.subscriptions import MS, Ask, Market, Pace, Status, Subscriptions
 from trinity_feeds.terms import Close, Keepalive, SessionSettings, SessionState
 
@@ -105,7 +105,7 @@ class Listener(Session):
                 if message is None:
                     return self._ignored()
             ticks = self._read(message, mono_ns, unix_ns)
-        except Misfit:
+        except MisfitError:
             return self._unknown()
         except Exception as error:  # whatever a venue sends, the next frame must still be read
             return self._invalid(f"unreadable frame: {str(error) or type(error).__name__}")
@@ -147,6 +147,7 @@ class Listener(Session):
             self._outgoing.append(self._ping(mono_ns))
         elif verdict is Verdict.DEAD:
             self._close("no answer to our ping")
+        self.counts.resubscriptions = self._subscriptions.renewed
         if mono_ns >= self._watch_ns:
             self._watch_ns = mono_ns + _WATCH_NS
             self._watch(mono_ns)
@@ -229,7 +230,7 @@ class Listener(Session):
         self.counts.frames += 1
         try:
             ticks = self._read_answer(body, mono_ns, unix_ns)
-        except Misfit:
+        except MisfitError:
             return self._unknown()
         except Exception as error:  # as in `receive`
             return self._invalid(f"unreadable answer: {str(error) or type(error).__name__}")

@@ -18,7 +18,7 @@ T = TypeVar("T")
 _INTEGER: Final = re.compile(r"-?[0-9]{1,19}")
 
 
-class Misfit(ValueError):
+class MisfitError(ValueError):
     """JSON, but nothing of the shape is in it."""
 
 
@@ -39,11 +39,11 @@ class Shape(Generic[T]):
     def soften(self, frame: str | bytes) -> T:
         """The slow way.
 
-        Raises Misfit where the frame has nothing of the shape, ValueError or RecursionError where it is no JSON.
+        Raises MisfitError where the frame has nothing of the shape, ValueError or RecursionError where it is no JSON.
         """
         soft = _soften(self._kind, _loosely(frame))
         if soft is None:
-            raise Misfit("of no known shape")
+            raise MisfitError("of no known shape")
         value: T = soft
         return value
 

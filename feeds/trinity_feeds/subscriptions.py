@@ -127,6 +127,7 @@ class Subscriptions:
             market.asks = 0
             market.early = 2
             market.sequence = -1
+            market.since_ns = mono_ns
             market.woken = False
             if market.status is Status.REFUSED:
                 if mono_ns - market.refused_ns >= REFUSAL_MS * MS:
@@ -302,8 +303,9 @@ class Subscriptions:
         return ""
 
     def renew(self, markets: Iterable[Market]) -> None:
-        """Unsubscribe and subscribe again."""
-        wanted = list(markets)
+        """Unsubscribe and subscribe again, but for those whose turn has yet to come."""
+        queued = {market for batch, _ in self._queue for market in batch}
+        wanted = [market for market in markets if market not in queued]
         for market in wanted:
             market.asks = 0
             market.early = 2
