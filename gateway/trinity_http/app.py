@@ -41,7 +41,7 @@ Ready = Callable[[], Sequence[str]]
 
 def create_app(
     *,
-    descriptor_set: bytes | FileDescriptorSet,
+    descriptor_set: bytes | FileDescriptorSet | Contract,
     channels: Mapping[str, grpc.aio.Channel],
     settings: GatewaySettings | None = None,
     authenticate: Authenticator | None = None,
@@ -53,7 +53,8 @@ def create_app(
     """Make the application.
 
     Args:
-        descriptor_set: as `protoc --include_imports --include_source_info --descriptor_set_out` writes it.
+        descriptor_set: as `protoc --include_imports --include_source_info --descriptor_set_out` writes
+            it, or a Contract made of one.
         channels: a channel for each service to serve, by full name; the others of the set are left
             out. Channels without interceptors are cheapest: deadlines are set here.
         settings: bounds and what is forwarded.
@@ -68,7 +69,7 @@ def create_app(
     """
     settings = settings or GatewaySettings()
     core = Core(
-        contract=Contract.of(descriptor_set),
+        contract=descriptor_set if isinstance(descriptor_set, Contract) else Contract.of(descriptor_set),
         channels=channels,
         settings=settings,
         authenticator=authenticate,

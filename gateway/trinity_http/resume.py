@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
@@ -28,20 +28,30 @@ class FieldsResume:
     """Event ids made of whole-number fields of the response, put into fields of the request: "7-1042"."""
 
     def __init__(
-        self, *, request: Descriptor, response: Descriptor, ids: Sequence[str], resumes: Sequence[str]
+        self,
+        *,
+        request: Descriptor,
+        response: Descriptor,
+        ids: Sequence[str],
+        resumes: Sequence[str],
+        when: Callable[[Any], bool] = lambda _: True,
     ) -> None:
         """`ids` are fields of the response, `resumes` those of the request that take them, in the same order.
 
-        Raises ValueError when a field is missing or holds no whole numbers that are never negative.
+        Only messages for which `when` is true have an id: those after which nothing before
+        is missing. Raises ValueError when a field is missing or holds no whole numbers that are never negative.
         """
         if len(ids) != len(resumes) or not ids:
             raise ValueError("ids and resumes must name as many fields, and at least one")
         self._ids = tuple(_number(response, name).name for name in ids)
         self._resumes = tuple(_number(request, name).name for name in resumes)
+        self._when = when
         self._pattern = re.compile("-".join(["([0-9]{1,20})"] * len(ids)))
 
     def event_id(self, message: Message) -> str | None:
         """The fields' values joined by "-"; None while the first is 0."""
+        if not self._when(message):
+            return None
         values = [getattr(message, name) for name in self._ids]
         return "-".join(map(str, values)) if values[0] else None
 

@@ -90,7 +90,8 @@ def octets(value: Any) -> bytes:
     if type(value) is not str:
         raise Unfit(f"a base64 string is expected, not {shown(value)}")
     body = value.rstrip("=")
-    if len(value) - len(body) > _PADDING_MAX or not _BASE64.fullmatch(body):
+    padding = len(value) - len(body)
+    if (padding and (padding > _PADDING_MAX or len(value) % 4)) or not _BASE64.fullmatch(body):
         raise Unfit("it is not base64")
     try:
         return base64.b64decode(body.replace("-", "+").replace("_", "/") + "=" * (-len(body) % 4), validate=True)
