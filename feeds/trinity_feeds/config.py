@@ -11,9 +11,9 @@ from urllib.parse import urlsplit
 
 from trinity_core.venues import Venue
 from trinity_feeds.backoff import BackoffSettings
-from trinity_feeds.connection import SocketSettings
-from trinity_feeds.quotes import QuoteSettings
+from trinity_feeds.link import SocketSettings
 from trinity_feeds.terms import SessionSettings
+from trinity_feeds.venue_quotes import QuoteSettings
 from trinity_mesh.server import ServerLimits
 
 _HEARTBEAT_MS_MAX: Final = 1_000

@@ -17,15 +17,13 @@ import asyncio
 import logging
 import ssl
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import Final, Protocol
-
-from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 
 from trinity_core.ticks import Tick
 from trinity_core.venues import Venue
 from trinity_feeds.backoff import Backoff
+from trinity_feeds.link import Ended, Link, Refused, SocketSettings, open_link, renamed
 from trinity_feeds.session import Session
 from trinity_feeds.terms import Close, SessionCounts, SessionState
 from trinity_mesh.clock import Clock
@@ -38,11 +36,8 @@ _POLL_NS: Final = 250 * _MS
 """Longest wait between two looks at a session's deadline, which a frame may have moved closer."""
 _STEP_NS: Final = _MS
 """Shortest wait between two looks, whatever the session says."""
-_RETRY_AFTER_MAX_S: Final = 300
-"""A venue's Retry-After is obeyed up to this."""
 _TEXT_MAX: Final = 300
 """Characters of a foreign text kept for a log line or a status."""
-_USER_AGENT: Final = "trinity-beast"
 
 
 class Sink(Protocol):
@@ -59,51 +54,6 @@ class Sink(Protocol):
     def connected(self, venue: Venue, *, connected: bool) -> None:
         """Data flows on a connection of the venue, or no connection stands any more."""
         ...
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SocketSettings:
-    """What may be set about every socket."""
-
-    open_timeout_ms: int = 10_000
-    """TCP, TLS and the opening handshake together."""
-    send_timeout_ms: int = 5_000
-    """A venue that takes no frame of ours for so long is given up."""
-    close_timeout_ms: int = 1_000
-    """How long a venue may take to answer a closing handshake; then the socket is dropped."""
-    queue_len_max: int = 256
-    """Frames read ahead of the session; above it the socket is not read, so that TCP slows the venue."""
-    overlap_ms: int = 60_000
-    """A connection that its venue announced to cut is kept beside its successor for at most this long."""
-    compress: bool = False
-    """Offer permessage-deflate: a tenth to a third of the traffic, for about twice the time a frame costs."""
-
-    def __post_init__(self) -> None:
-        for field in fields(self):
-            if field.name != "compress" and getattr(self, field.name) < 1:
-                raise ValueError(f"{field.name} must be at least 1, not {getattr(self, field.name)}")
-
-
-class Link:
-    """One socket and the session that speaks on it."""
-
-    __slots__ = ("assets", "healthy", "leave_by_ns", "retired", "session", "socket", "unneeded", "why")
-
-    def __init__(self, *, session: Session, socket: ClientConnection) -> None:
-        self.session = session
-        self.socket = socket
-        self.unneeded = asyncio.Event()
-        """A successor may be opened: the socket ended, or its venue announced that it will."""
-        self.leave_by_ns: int | None = None
-        """Set once the venue announced the cut: the latest time to close."""
-        self.healthy = False
-        """Ticks came."""
-        self.retired = False
-        """A successor took over; close."""
-        self.assets: set[str] = set()
-        """Assets delivered while a predecessor still stands."""
-        self.why: Close | None = None
-        """The close that the session asked for."""
 
 
 class Connection:
@@ -164,6 +114,8 @@ class Connection:
                     await link.unneeded.wait()
         finally:
             self._stopped = True
+            for link in self._links:
+                link.abort()  # only a task that was cancelled before it began leaves its link here
 
     # Opening.
 
@@ -175,36 +127,22 @@ class Connection:
             self._backoff.attempted(self._clock.monotonic_ns())
             session.connecting(self._clock.monotonic_ns())
             try:
-                socket = await self._connect()
-            except (OSError, WebSocketException) as error:
-                self._note_refusal(error)
-                session.disconnected(self._clock.monotonic_ns(), None, _words(f"could not connect: {_name(error)}"))
+                link = await open_link(session=session, url=self.url, settings=self._settings, tls=self._tls)
+            except Refused as refusal:
+                now = self._clock.monotonic_ns()
+                self._not_before_ns = max(self._not_before_ns, now + refusal.retry_after_s * _NS)
                 self.reconnects += 1
-                log.warning("%s: could not connect to %s: %s", self.venue, self.url, _words(_name(error)))
+                session.disconnected(now, None, _words(str(refusal)))
+                log.warning("%s: %s: %s", self.venue, self.url, _words(str(refusal)))
                 continue
             session.connected(self._clock.monotonic_ns(), self._clock.unix_ns())
-            return Link(session=session, socket=socket)
+            log.info("%s: connected to %s", self.venue, self.url)
+            return link
 
     async def _wait_for_turn(self) -> None:
         now = self._clock.monotonic_ns()
         wait = self._backoff.wait_ns(now, maintenance=self._session.in_maintenance)
         await self._clock.sleep(max(wait, self._not_before_ns - now) / _NS)
-
-    async def _connect(self) -> ClientConnection:
-        """Open the socket. Raises OSError (TimeoutError included) or WebSocketException."""
-        return await connect(
-            self.url,
-            compression="deflate" if self._settings.compress else None,
-            user_agent_header=_USER_AGENT,
-            proxy=None,
-            open_timeout=self._settings.open_timeout_ms / 1_000,
-            close_timeout=self._settings.close_timeout_ms / 1_000,
-            # Sessions keep their venue's own kind of keepalive and judge silence by it.
-            ping_interval=None,
-            max_size=self._session.settings.frame_bytes_max,
-            max_queue=self._settings.queue_len_max,
-            ssl=self._tls,
-        )
 
     def _free_session(self) -> Session:
         """The session for the next socket: the present one, or another while the present one's socket stands."""
@@ -215,13 +153,6 @@ class Connection:
         self._sessions.append(self._make_session())
         return self._sessions[-1]
 
-    def _note_refusal(self, error: Exception) -> None:
-        if isinstance(error, InvalidStatus):
-            after = error.response.headers.get("Retry-After", "")
-            if after.isascii() and after.isdigit():
-                seconds = min(int(after[:6]), _RETRY_AFTER_MAX_S)
-                self._not_before_ns = self._clock.monotonic_ns() + seconds * _NS
-
     # Serving an open socket.
 
     async def _serve(self, link: Link) -> None:
@@ -230,25 +161,29 @@ class Connection:
         reason = "stopped"
         keeper = asyncio.create_task(self._keep_time(link), name=f"{self.venue} deadlines")
         try:
-            log.info("%s: connected to %s", self.venue, self.url)
-            code, reason = await self._read(link)
+            await self._read(link)
+        except Ended as end:
+            code, reason = end.code, end.reason
         except Exception:
             reason = "internal error"
             log.exception("%s: giving the connection up", self.venue)
         finally:
             keeper.cancel()
             self._forget(link, code, link.why.reason if link.why is not None else reason)
-            await asyncio.gather(keeper, return_exceptions=True)
-            await _close(link.socket, 1001, "going away")
+            try:
+                await asyncio.gather(keeper, return_exceptions=True)
+                await link.close(1001, "going away")
+            finally:
+                link.abort()
 
-    async def _read(self, link: Link) -> tuple[int | None, str]:
-        """The hot path: frame in, ticks out. Returns the close code and reason once the socket has ended."""
-        session, sink, clock, venue = link.session, self._sink, self._clock, self.venue
-        receive = link.socket.recv
-        try:
+    async def _read(self, link: Link) -> None:
+        """The hot path: frame in, ticks out. Raises Ended once the socket has ended."""
+        session, receive = link.session, link.receive
+        sink, clock, venue = self._sink, self._clock, self.venue
+        with renamed():
             await self._send(link, session.outgoing())
             while link.why is None:
-                frame = await receive(decode=False)
+                frame = await receive()
                 now = clock.monotonic_ns()
                 ticks = session.receive(frame, now, clock.unix_ns())
                 sink.alive(venue, now)
@@ -256,12 +191,7 @@ class Connection:
                     self._deliver(link, ticks)
                 if outgoing := session.outgoing():
                     await self._send(link, outgoing)
-        except ConnectionClosed as error:
-            ended = error.rcvd or error.sent
-            return (ended.code, ended.reason) if ended is not None else (1006, "the connection was lost")
-        except TimeoutError:
-            return 1006, "the venue takes nothing any more"
-        return link.why.code, link.why.reason
+        raise Ended(link.why.code, link.why.reason)
 
     async def _keep_time(self, link: Link) -> None:
         """Do what the session has due, and close a link that is over."""
@@ -274,32 +204,28 @@ class Connection:
                     await self._send(link, session.outgoing())
                     due = session.deadline_ns()
                 if link.retired or (link.leave_by_ns is not None and now >= link.leave_by_ns):
-                    await _close(link.socket, 1000, "replaced")
+                    await link.close(1000, "replaced")
                     return
                 wait = _POLL_NS if due is None else min(due - clock.monotonic_ns(), _POLL_NS)
                 await clock.sleep(max(wait, _STEP_NS) / _NS)
-        except ConnectionClosed:
+        except Ended:
             return  # the reader sees it too, and says why
-        except TimeoutError:
-            link.why = Close(1001, "the venue takes nothing any more")
-            link.socket.transport.abort()
         except Exception:
             log.exception("%s: giving the connection up", self.venue)
-            await _close(link.socket, 1001, "going away")
+            await link.close(1001, "going away")
 
     async def _send(self, link: Link, outgoing: Sequence[str | Close]) -> None:
-        """Send what the session has to say. Raises ConnectionClosed, or TimeoutError when the venue reads nothing."""
+        """Send what the session has to say. Raises Ended."""
         for item in outgoing:
             if isinstance(item, str):
-                async with asyncio.timeout(self._settings.send_timeout_ms / 1_000):
-                    await link.socket.send(item)
+                await link.send(item, timeout_ms=self._settings.send_timeout_ms)
             elif link.session.in_maintenance and link.healthy and self._links == [link] and not link.unneeded.is_set():
                 log.info("%s: opening another connection: %s", self.venue, _words(item.reason))
                 link.leave_by_ns = self._clock.monotonic_ns() + self._settings.overlap_ms * _MS
                 link.unneeded.set()
             else:
                 link.why = item
-                await _close(link.socket, item.code, item.reason)
+                await link.close(item.code, item.reason)
 
     def _deliver(self, link: Link, ticks: Sequence[Tick]) -> None:
         if not link.healthy:
@@ -333,17 +259,6 @@ class Connection:
         log.info("%s: connection ended (%s): %s", self.venue, code, _words(reason))
         link.session.disconnected(self._clock.monotonic_ns(), code, _words(reason))
         link.unneeded.set()
-
-
-async def _close(socket: ClientConnection, code: int, reason: str) -> None:
-    """Close with a code that a client may send; harmless when closed already."""
-    allowed = code in (1000, 1001) or 3000 <= code <= 4999
-    await socket.close(code if allowed else 1000, reason.encode()[:123].decode(errors="ignore"))
-
-
-def _name(error: Exception) -> str:
-    """What went wrong in words; several errors have none of their own."""
-    return str(error) or type(error).__name__
 
 
 def _words(text: str) -> str:

@@ -15,9 +15,10 @@ from trinity_feeds.backoff import Backoff
 from trinity_feeds.config import FeedsConfig, Mode
 from trinity_feeds.connection import Connection
 from trinity_feeds.hub import Hub
-from trinity_feeds.quotes import Quotes, VenueQuotes
+from trinity_feeds.quotes import Quotes
 from trinity_feeds.servicer import FeedServicer
 from trinity_feeds.session import Session
+from trinity_feeds.venue_quotes import VenueQuotes
 from trinity_mesh.clock import Clock
 
 _MS_PER_S: Final = 1_000

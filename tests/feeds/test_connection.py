@@ -17,7 +17,8 @@ from feeds.plain_venue import LISTINGS, PlainSession, PlainVenue, plain_venue
 from trinity_core.ticks import Tick
 from trinity_core.venues import Venue
 from trinity_feeds.backoff import Backoff, BackoffSettings
-from trinity_feeds.connection import Connection, SocketSettings
+from trinity_feeds.connection import Connection
+from trinity_feeds.link import SocketSettings
 from trinity_feeds.terms import SessionSettings, SessionState
 from trinity_mesh.clock import SystemClock
 
@@ -366,11 +367,3 @@ async def test_stopping_leaves_no_task_and_no_socket_behind(venue: PlainVenue, m
         other for other in asyncio.all_tasks() - before if "socket" in other.get_name() or "deadl" in other.get_name()
     }
     assert not own
-
-
-@pytest.mark.parametrize(
-    "name", ["open_timeout_ms", "send_timeout_ms", "close_timeout_ms", "queue_len_max", "overlap_ms"]
-)
-def test_a_socket_without_bounds_is_refused(name: str) -> None:
-    with pytest.raises(ValueError, match=name):
-        SocketSettings(**{name: 0})

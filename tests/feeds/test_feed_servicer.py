@@ -21,7 +21,8 @@ from trinity_core.assets import Asset, AssetTable, Listing
 from trinity_core.errors import Reason, TrinityError
 from trinity_core.venues import Venue
 from trinity_feeds.config import FeedsConfig, Mode
-from trinity_feeds.connection import Connection, SocketSettings
+from trinity_feeds.connection import Connection
+from trinity_feeds.link import SocketSettings
 from trinity_feeds.quotes import Quotes
 from trinity_feeds.servicer import FeedServicer
 from trinity_feeds.session import Session

@@ -16,8 +16,9 @@ from trinity_core.assets import Asset, AssetTable, Listing
 from trinity_core.errors import Reason, TrinityError
 from trinity_core.venues import Venue
 from trinity_feeds.limits import Circuit
-from trinity_feeds.quotes import Quotes, QuoteSettings, VenueQuotes
+from trinity_feeds.quotes import Quotes
 from trinity_feeds.terms import RateLimit
+from trinity_feeds.venue_quotes import QuoteSettings, VenueQuotes
 from trinity_mesh.clock import SystemClock
 
 BTC = Listing(Venue.KRAKEN, "BTC", "USD")
@@ -55,8 +56,12 @@ class Exchange:
         self.open.set()
         self.arrived = asyncio.Event()
         self.url = ""
+        self.tasks: set[asyncio.Task[Any]] = set()
 
     async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self.tasks.add(task)
         try:
             while True:
                 request = await reader.readuntil(b"\r\n\r\n")
@@ -85,6 +90,8 @@ async def exchange(*answers: bytes) -> AsyncIterator[Exchange]:
     finally:
         serving.open.set()
         server.close()
+        if serving.tasks:
+            await asyncio.wait(serving.tasks, timeout=20)
 
 
 def session(venue: Venue = Venue.KRAKEN, calls: int = 1_000) -> type[PlainSession]:

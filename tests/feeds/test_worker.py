@@ -26,7 +26,7 @@ from trinity_core.errors import Reason, TrinityError
 from trinity_core.venues import Venue
 from trinity_feeds.backoff import BackoffSettings
 from trinity_feeds.config import FeedsConfig, Mode
-from trinity_feeds.connection import SocketSettings
+from trinity_feeds.link import SocketSettings
 from trinity_feeds.main import run
 from trinity_feeds.sandbox.faults import Fault, Kind
 from trinity_feeds.sandbox.server import SandboxServers, serve_sandbox
