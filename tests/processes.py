@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-GENEROUS_S = 20.0
+GENEROUS_S = 60.0
 """No test waits so long unless it fails."""
 
 

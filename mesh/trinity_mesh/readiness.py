@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -61,6 +62,8 @@ class SocketConnectable:
         except OSError:  # TimeoutError is one
             return False
         writer.close()
+        with suppress(OSError):
+            await writer.wait_closed()
         return True
 
 

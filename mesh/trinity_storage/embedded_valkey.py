@@ -78,6 +78,7 @@ async def pongs(socket: Path) -> bool:
                 return await reader.readline() == b"+PONG\r\n"
             finally:
                 writer.close()
+                await writer.wait_closed()
     except OSError:  # TimeoutError is one
         return False
 

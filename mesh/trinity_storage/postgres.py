@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Self
+from urllib.parse import urlsplit
 
 import asyncpg
 
@@ -46,6 +47,10 @@ class PostgresConfig:
     def __post_init__(self) -> None:
         if self.url and not self.url.startswith(("postgresql://", "postgres://")):
             raise ValueError("postgres.url must begin with postgresql://")
+        try:
+            _ = urlsplit(self.url).port
+        except ValueError:
+            raise ValueError("postgres.url has a port that is no number") from None
         for name in ("pool_size_max", "connect_timeout_ms", "acquire_timeout_ms", "statement_timeout_ms"):
             if getattr(self, name) < 1:
                 raise ValueError(f"postgres.{name} must be positive")

@@ -51,6 +51,8 @@ def renamed() -> Iterator[None]:
         raise TrinityError(
             Reason.STORE_UNAVAILABLE, f"the database cannot do this now ({error.sqlstate})", _UNKNOWN
         ) from error
+    except asyncpg.ClientConfigurationError as error:
+        raise TrinityError(Reason.STORE_UNAVAILABLE, f"the database's address cannot be used: {error}") from error
     except asyncpg.InterfaceError as error:
         if _is_closed(error):
             raise TrinityError(Reason.STORE_UNAVAILABLE, "the connection to the database was lost", _UNKNOWN) from error

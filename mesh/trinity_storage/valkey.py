@@ -17,6 +17,7 @@ from redis.exceptions import RedisError, ResponseError
 
 from trinity_core.errors import Reason, TrinityError
 from trinity_mesh.clock import Clock
+from trinity_mesh.config import ConfigError
 from trinity_storage.breaker import Breaker
 
 Word = str | bytes | int
@@ -55,20 +56,23 @@ class Valkey:
     """
 
     def __init__(self, config: ValkeyConfig, *, url: str, clock: Clock, rng: random.Random | None = None) -> None:
-        """`url` is the resolved store's. Nothing is opened before the first call."""
+        """`url` is the resolved store's. Nothing is opened yet. Raises ConfigError for a wrong one."""
         self._timeout_s = config.timeout_ms / 1_000
         self._breaker = Breaker(clock=clock, rng=rng or random.Random())  # noqa: S311 - jitter
         self._closed = False
         scheme, _, rest = url.partition("://")
-        pool = redis.asyncio.BlockingConnectionPool.from_url(
-            f"{scheme.replace('valkey', 'redis')}://{rest}",
-            max_connections=config.pool_size_max,
-            timeout=self._timeout_s,
-            protocol=2,
-            socket_timeout=self._timeout_s,
-            socket_connect_timeout=self._timeout_s,
-            retry=Retry(NoBackoff(), 0),
-        )
+        try:
+            pool = redis.asyncio.BlockingConnectionPool.from_url(
+                f"{scheme.replace('valkey', 'redis')}://{rest}",
+                max_connections=config.pool_size_max,
+                timeout=self._timeout_s,
+                protocol=2,
+                socket_timeout=self._timeout_s,
+                socket_connect_timeout=self._timeout_s,
+                retry=Retry(NoBackoff(), 0),
+            )
+        except ValueError as error:
+            raise ConfigError(f"valkey.url cannot be used: {error}") from None
         self._client: redis.asyncio.Redis = redis.asyncio.Redis.from_pool(pool)
         # Answers as they come: what a command means is its caller's business.
         self._client.response_callbacks.clear()

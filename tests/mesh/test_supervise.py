@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -17,7 +16,6 @@ from processes import GENEROUS_S, descendants, is_running, parents, until
 from trinity_core.errors import Reason, TrinityError
 from trinity_mesh.clock import SystemClock
 from trinity_mesh.readiness import Answers, FileWritten
-from trinity_mesh.restart import Backoff
 from trinity_mesh.supervise import Event, Restart, Spec, State, Supervisor
 
 LINUX_ONLY = pytest.mark.skipif(sys.platform != "linux", reason="orphans are found through Linux's /proc")
@@ -360,17 +358,3 @@ def test_all_of_it_works_on_uvloop_as_well(tmp_path: Path) -> None:
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(scenario())
-
-
-def test_waits_grow_to_the_cap_and_begin_anew_after_a_healthy_run() -> None:
-    backoff = Backoff(Restart(first_ms=100, cap_ms=1_000, healthy_ms=5_000), random.Random(7))
-    waits = [backoff.next_ms(served_ms=4_999) for _ in range(40)]
-    bounds = [100, 200, 400, 800, *[1_000] * 36]
-    assert all(bound / 2 <= wait <= bound for wait, bound in zip(waits, bounds, strict=True))
-    assert len(set(waits[4:])) > 10
-    assert backoff.next_ms(served_ms=5_000) <= 100
-
-
-def test_a_child_is_back_within_two_seconds_for_its_first_four_ends() -> None:
-    backoff = Backoff(Restart(), random.Random(1))
-    assert max(backoff.next_ms(0) for _ in range(4)) <= 800

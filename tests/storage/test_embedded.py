@@ -46,6 +46,37 @@ def home() -> Iterator[Path]:
         yield Path(directory)
 
 
+def made_once(programs: Programs) -> Path:
+    """A home whose PostgreSQL was made and stopped; to be copied, which is quicker than making another."""
+    directory = Path(tempfile.mkdtemp(prefix="trinity-made-"))
+
+    async def make() -> None:
+        async with running(directory, postgres_in(directory, programs, first_way())):
+            pass
+
+    with asyncio.Runner() as runner:
+        runner.run(make())
+    return directory
+
+
+@pytest.fixture(scope="session")
+def made_homes() -> Iterator[dict[str, Path]]:
+    """Made homes by kind, as tests ask for them."""
+    made: dict[str, Path] = {}
+    yield made
+    for directory in made.values():
+        shutil.rmtree(directory)
+
+
+@pytest.fixture
+def made_home(home: Path, server_programs: Programs, made_homes: dict[str, Path]) -> Path:
+    """A home with a PostgreSQL that only needs to be started."""
+    if server_programs.kind not in made_homes:
+        made_homes[server_programs.kind] = made_once(server_programs)
+    shutil.copytree(made_homes[server_programs.kind] / "data" / "postgres", home / "data" / "postgres")
+    return home
+
+
 def first_way() -> RunAs | None:
     """Root becomes somebody who may walk through closed directories, as pytest's are."""
     return next(way for way in ways() if way is None or way.how is not How.PLAIN or sys.platform != "linux")
@@ -163,12 +194,12 @@ async def test_valkey_is_shut_to_others_bounded_and_writes_nothing(home: Path, s
 
 
 async def test_whatever_is_killed_both_serve_again_and_nothing_committed_is_lost(
-    home: Path, server_programs: Programs
+    made_home: Path, server_programs: Programs
 ) -> None:
     way = first_way()
-    postgres, valkey = postgres_in(home, server_programs, way), valkey_in(home, server_programs, way)
-    socket = home / "run" / "valkey" / "valkey.sock"
-    async with running(home, postgres, valkey) as supervisor:
+    postgres, valkey = postgres_in(made_home, server_programs, way), valkey_in(made_home, server_programs, way)
+    socket = made_home / "run" / "valkey" / "valkey.sock"
+    async with running(made_home, postgres, valkey) as supervisor:
         await query(postgres.url, "CREATE TABLE kept (n int)")
         before = {name: pid_of(supervisor, name) for name in ("postgres", "valkey")}
         await query(postgres.url, "INSERT INTO kept VALUES (1)")
@@ -182,9 +213,9 @@ async def test_whatever_is_killed_both_serve_again_and_nothing_committed_is_lost
         assert await query(postgres.url, "SELECT sum(n) FROM kept") == 1
 
 
-async def test_a_killed_backend_does_not_take_the_server_along(home: Path, server_programs: Programs) -> None:
-    postgres = postgres_in(home, server_programs, first_way())
-    async with running(home, postgres) as supervisor:
+async def test_a_killed_backend_does_not_take_the_server_along(made_home: Path, server_programs: Programs) -> None:
+    postgres = postgres_in(made_home, server_programs, first_way())
+    async with running(made_home, postgres) as supervisor:
         postmaster = pid_of(supervisor, "postgres")
         connection = await asyncpg.connect(postgres.url)
         backend = connection.get_server_pid()
@@ -218,19 +249,21 @@ async def busy_backend(url: str) -> AsyncIterator[int]:
 
 
 @LINUX_ONLY
-async def test_a_busy_backend_ends_with_its_killed_server(home: Path, server_programs: Programs) -> None:
-    postgres = postgres_in(home, server_programs, first_way())
-    async with running(home, postgres) as supervisor, busy_backend(postgres.url) as backend:
+async def test_a_busy_backend_ends_with_its_killed_server(made_home: Path, server_programs: Programs) -> None:
+    postgres = postgres_in(made_home, server_programs, first_way())
+    async with running(made_home, postgres) as supervisor, busy_backend(postgres.url) as backend:
         os.kill(pid_of(supervisor, "postgres"), signal.SIGKILL)
         await until(lambda: not is_running(backend), "the busy backend ends")
         await served_again(supervisor, "postgres")
 
 
 @LINUX_ONLY
-async def test_what_an_earlier_mesh_left_is_ended_before_the_next_start(home: Path, server_programs: Programs) -> None:
+async def test_what_an_earlier_mesh_left_is_ended_before_the_next_start(
+    made_home: Path, server_programs: Programs
+) -> None:
     """Guardian and server killed at the same instant: nobody is left to end the busy backend but the next start."""
-    postgres = postgres_in(home, server_programs, first_way())
-    async with running(home, postgres) as supervisor, busy_backend(postgres.url) as backend:
+    postgres = postgres_in(made_home, server_programs, first_way())
+    async with running(made_home, postgres) as supervisor, busy_backend(postgres.url) as backend:
         postmaster = pid_of(supervisor, "postgres")
         guardian = parents()[postmaster]
         os.kill(guardian, signal.SIGSTOP)
@@ -277,8 +310,10 @@ def start_supervising_process(
 
 
 @LINUX_ONLY
-async def test_no_server_and_no_backend_outlives_a_killed_supervisor(home: Path, server_programs: Programs) -> None:
-    supervisor, url = start_supervising_process(home, server_programs, first_way())
+async def test_no_server_and_no_backend_outlives_a_killed_supervisor(
+    made_home: Path, server_programs: Programs
+) -> None:
+    supervisor, url = start_supervising_process(made_home, server_programs, first_way())
     async with busy_backend(url) as backend:
         everyone = descendants(supervisor.pid)
         assert backend in everyone
@@ -287,7 +322,7 @@ async def test_no_server_and_no_backend_outlives_a_killed_supervisor(home: Path,
         supervisor.communicate(timeout=GENEROUS_S)
         await until(lambda: not any(is_running(pid) for pid in everyone), "all of them end")
     # And the next one starts on what was left.
-    again, url = start_supervising_process(home, server_programs, first_way())
+    again, url = start_supervising_process(made_home, server_programs, first_way())
     assert await answers(url)
     again.terminate()
     again.communicate(timeout=GENEROUS_S)
@@ -296,11 +331,9 @@ async def test_no_server_and_no_backend_outlives_a_killed_supervisor(home: Path,
 async def test_a_cluster_of_another_major_version_is_refused_with_a_way_out(
     home: Path, wheel_programs: Programs
 ) -> None:
-    way = first_way()
-    async with running(home, postgres_in(home, wheel_programs, way)):
-        pass
+    (home / "data" / "postgres").mkdir(parents=True)
     (home / "data" / "postgres" / "PG_VERSION").write_text("14\n")
-    postgres = postgres_in(home, wheel_programs, way)
+    postgres = postgres_in(home, wheel_programs, first_way())
     once = dataclasses.replace(postgres, spec=dataclasses.replace(postgres.spec, restart=Restart(attempts_to_serve=1)))
     with pytest.raises(TrinityError, match="was written by PostgreSQL 14(?s:.*)pg_dump"):
         async with running(home, once):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
@@ -239,13 +240,15 @@ async def eventually(condition: Callable[[], Awaitable[bool]]) -> None:
             await asyncio.sleep(0.01)
 
 
-async def test_an_unreachable_server_is_seldom_asked_however_many_wait(tmp_path: Path) -> None:
+async def test_an_unreachable_server_is_seldom_asked_however_many_wait() -> None:
     attempts = 0
 
-    def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         nonlocal attempts
         attempts += 1
         writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
 
     with tempfile.TemporaryDirectory(prefix="trinity-") as sockets:
         listener = await asyncio.start_unix_server(hang_up, Path(sockets, ".s.PGSQL.5432"))
@@ -272,7 +275,16 @@ async def test_closing_does_not_wait_for_a_session_that_never_ends(database_url:
         await postgres.close()
 
 
-@pytest.mark.parametrize("wrong", [{"url": "mysql://x"}, {"pool_size_max": 0}, {"statement_timeout_ms": 0}])
+async def test_an_address_that_cannot_be_used_says_why_without_its_password() -> None:
+    async with open_postgres("postgresql://u:hunter2@h/d?sslmode=odd", PATIENT) as postgres:
+        error = await reason_of(postgres.fetch_value("SELECT 1"))
+        assert "sslmode" in error.message
+        assert "hunter2" not in error.message
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"url": "mysql://x"}, {"url": "postgresql://h:x/d"}, {"pool_size_max": 0}, {"statement_timeout_ms": 0}]
+)
 def test_a_wrong_setting_is_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=f"postgres.{next(iter(wrong))}"):
         PostgresConfig(**wrong)  # type: ignore[arg-type]

@@ -15,6 +15,7 @@ from processes import GENEROUS_S
 from stores import Stores
 from trinity_core.errors import Reason, TrinityError
 from trinity_mesh.clock import SystemClock
+from trinity_mesh.config import ConfigError
 from trinity_storage.valkey import Valkey, ValkeyConfig
 
 
@@ -124,6 +125,11 @@ async def eventually_answers(valkey: Valkey) -> None:
 async def test_a_closed_cache_says_so(valkey: Valkey) -> None:
     await valkey.close()
     assert (await reason_of(valkey.call("PING"))).reason is Reason.STORE_UNAVAILABLE
+
+
+def test_an_address_that_cannot_be_used_says_why() -> None:
+    with pytest.raises(ConfigError, match="valkey.url cannot be used: Port"):
+        Valkey(ValkeyConfig(), url="redis://:hunter2@host:port/0", clock=SystemClock())
 
 
 @pytest.mark.parametrize("wrong", [{"url": "http://x"}, {"pool_size_max": 0}, {"timeout_ms": 0}])
