@@ -60,5 +60,5 @@ class BookSettings:
 
 
 def _between(name: str, value: int | Decimal, low: int | Decimal, high: int | Decimal) -> None:
-    if not low <= value <= high:
+    if (isinstance(value, Decimal) and not value.is_finite()) or not low <= value <= high:
         raise ValueError(f"book: {name} is {value}; it must lie between {low} and {high}")

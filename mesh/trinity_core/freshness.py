@@ -32,7 +32,7 @@ class _Worker:
 class Life:
     """One venue's connections, through every worker that holds one."""
 
-    __slots__ = ("_ended", "_fresh_ns", "_workers", "_workers_max", "alive", "cut", "workers_forgotten")
+    __slots__ = ("_ended", "_fresh_ns", "_workers", "_workers_max", "alive", "cut", "stood", "workers_forgotten")
 
     def __init__(self, *, settings: BookSettings) -> None:
         self._fresh_ns = settings.fresh_ms * MS
@@ -42,7 +42,9 @@ class Life:
         self.alive = NEVER
         """Newest sign of life from a connection that stood."""
         self.cut = NEVER
-        """End of the newest span that no connection covered: what was heard before it has no heartbeat since."""
+        """What was pushed up to then came over a connection that has ended, and nothing has covered for it."""
+        self.stood = NEVER
+        """Newest sign of life from before `cut`: none since stands by what was pushed before it."""
         self.workers_forgotten = 0
 
     @property
@@ -69,7 +71,9 @@ class Life:
         if worker is None or not worker.connected:
             begins = bool(self._workers) and not self._covered(alive)
             if begins:
-                self.cut = max(self.cut, self.alive, self._ended)
+                self.stood = self.alive
+                # A connection whose end nobody reported may have pushed a little more than is known.
+                self.cut = max(self.cut, self.alive, self._ended, alive - self._fresh_ns)
         if worker is None:
             self._remember(liveness.worker, _Worker(alive, connected=True))
         else:
@@ -165,7 +169,7 @@ class Market:
             if order < newest:
                 return Refusal.OLDER
             return Refusal.DUPLICATE if order == newest and self._same(tick, value) else None
-        if order < self._order and self._is_live():
+        if receive <= self.life.cut < self.seen or (order < self._order and self._is_live()):
             return Refusal.OLDER
         if tick.sequence > self.sequence:
             return None
@@ -188,7 +192,7 @@ class Market:
             self.heard = receive
             self.limit = receive + self._quiet_ns
             if receive <= self.life.cut:
-                self.limit = min(self.limit, self.life.cut)
+                self.limit = min(self.limit, self.life.stood)
 
     def note(self, tick: Tick, receive: int) -> None:
         """Remember, for the order, that a quote came, whether or not it will count."""
@@ -219,7 +223,7 @@ class Market:
     def cut_off(self) -> None:
         """The connection that pushed the quote ended: signs of life of its successor do not stand by it."""
         if self.heard <= self.life.cut:
-            self.limit = min(self.limit, self.life.cut)
+            self.limit = min(self.limit, self.life.stood)
 
     def _is_live(self) -> bool:
         return self.tick is not None and self.tick.live
