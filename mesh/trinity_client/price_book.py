@@ -40,6 +40,8 @@ SUBSCRIPTIONS_MAX: Final = 1_000
 """Most `changes` iterators open at once on one book."""
 
 _HEARTBEATS_MISSED: Final = 3
+_OPENING_NS: Final = 10_000_000_000
+"""A service that has just started lets a stream wait for its own sources, a few seconds at most."""
 _KEEPER_S: Final = 0.1
 _WAIT_S: Final = 3_600.0
 _REFUSALS: Final = frozenset(
@@ -130,7 +132,8 @@ class PriceBook:
         self._streams = 0
         self._detail = ""
         self._heard_ns: int | None = None
-        self._opened_ns = 0
+        self._spoke_ns = 0
+        self._patience_ns = 0
 
     async def __aenter__(self) -> Self:
         self._tasks = [asyncio.create_task(self._follow()), asyncio.create_task(self._keep())]
@@ -244,7 +247,8 @@ class PriceBook:
         )
         self._cut = False
         self._streams += 1
-        self._opened_ns = self._clock.monotonic_ns()
+        self._spoke_ns = self._clock.monotonic_ns()
+        self._patience_ns = max(self._silence_ns, _OPENING_NS)
         call = self._call = stub.WatchPrices(request, metadata=self._metadata)
         try:
             async for batch in call:
@@ -265,13 +269,14 @@ class PriceBook:
             task = asyncio.current_task()
             if not self._cut or (task is not None and task.cancelling()):
                 raise
-            self._detail = f"nothing came for {self._silence_ns / 1e9:g} s"
+            self._detail = f"nothing came for {self._patience_ns / 1e9:g} s"
         finally:
             self._call = None
             call.cancel()
 
     def _receive(self, batch: price_pb2.WatchPricesResponse) -> None:
-        now_ns = self._heard_ns = self._clock.monotonic_ns()
+        now_ns = self._heard_ns = self._spoke_ns = self._clock.monotonic_ns()
+        self._patience_ns = self._silence_ns
         self._tell(self._replica.receive(batch, now_ns))
         if not self._replica.opening:
             self._backoff.succeeded()
@@ -291,8 +296,7 @@ class PriceBook:
             await self._clock.sleep(_KEEPER_S)
             now_ns = self._clock.monotonic_ns()
             self._tell(self._replica.aged(now_ns))
-            heard_ns = max(self._heard_ns or 0, self._opened_ns)
-            if self._call is not None and now_ns - heard_ns > self._silence_ns:
+            if self._call is not None and now_ns - self._spoke_ns > self._patience_ns:
                 self._cut = True
                 self._call.cancel()
 

@@ -38,6 +38,9 @@ def open_channel(
             ("grpc.max_reconnect_backoff_ms", 2_000),
             # Channels of one process to one address must not share a connection: each lives its own life.
             ("grpc.use_local_subchannel_pool", 1),
+            # Windows that grow with the distance would hold seconds of old prices for a reader that is slow.
+            ("grpc.http2.bdp_probe", 0),
+            ("grpc.http2.lookahead_bytes", 256 << 10),
         ],
         interceptors=[DefaultDeadline(deadline_ms)],
     )

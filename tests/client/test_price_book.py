@@ -104,6 +104,19 @@ async def test_a_silent_stream_is_cut_and_opened_again(folder: Path, prices: Scr
         await until(lambda: prices.streams[0].closed)
 
 
+async def test_a_service_that_still_collects_its_snapshot_is_waited_for_longer(
+    folder: Path, prices: ScriptedPrices
+) -> None:
+    clock = VirtualClock()
+    async with follow(folder, clock) as book:
+        await until(lambda: prices.streams)
+        await clock.advance(9.9)
+        assert len(prices.streams) == 1
+        await clock.advance(0.3)
+        await until_moving(clock, lambda: len(prices.streams) == 2)
+        assert book.connection.detail == "nothing came for 10 s"
+
+
 async def test_a_server_that_comes_back_in_another_epoch_replaces_every_price(folder: Path) -> None:
     clock = VirtualClock()
     now = clock.monotonic_ns()
