@@ -85,8 +85,8 @@ def bounded_lines(stream: BinaryIO, *, bytes_max: int = LINE_BYTES_MAX) -> Itera
 
 def _session(venue: Venue, assets: AssetTable) -> Session:
     listings = [(asset.asset, listing) for asset in assets.assets if (listing := asset.listing(venue)) is not None]
-    settings = SessionSettings(replay=True, frame_bytes_max=LINE_BYTES_MAX)
-    return VENUES[venue](listings=listings, settings=settings)
+    settings = SessionSettings(frame_bytes_max=LINE_BYTES_MAX)
+    return VENUES[venue](listings=listings, settings=settings, replay=True)
 
 
 def _ticks(session: Session, line: bytes) -> list[Tick]:

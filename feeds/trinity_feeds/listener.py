@@ -41,9 +41,11 @@ class Listener(Session):
     pace: ClassVar[Pace]
     keepalive: ClassVar[Keepalive]
 
-    def __init__(self, *, listings: Sequence[tuple[str, Listing]], settings: SessionSettings) -> None:
+    def __init__(
+        self, *, listings: Sequence[tuple[str, Listing]], settings: SessionSettings, replay: bool = False
+    ) -> None:
         """As every session."""
-        super().__init__(listings=listings, settings=settings)
+        super().__init__(listings=listings, settings=settings, replay=replay)
         markets = [self._listed(asset, listing) for asset, listing in listings]
         self._subscriptions = Subscriptions(
             markets=markets, pace=self.pace, ack_ms=settings.ack_ms, silent_ms=settings.symbol_silent_ms
@@ -245,7 +247,7 @@ class Listener(Session):
 
     def _stranger(self, symbol: str | None) -> Market | None:
         """The market of a symbol that is not wanted: None, or in a replay what its spelling tells."""
-        if not self.settings.replay or symbol is None:
+        if not self.replay or symbol is None:
             return None
         found = self.market_of(symbol)
         if found is None:
@@ -262,7 +264,7 @@ class Listener(Session):
 
     def _is_late(self, market: Market, sequence: int | None) -> bool:
         """Whether a frame is no newer than one already taken, by an ordering number of the symbol; counted."""
-        if sequence is None or self.settings.replay:
+        if sequence is None or self.replay:
             return False
         if sequence <= market.sequence:
             self.counts.frames_out_of_order += 1

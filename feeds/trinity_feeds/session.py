@@ -59,14 +59,18 @@ class Session(ABC):
     subscriptions_max: ClassVar[int] = 1000
     """Symbols that one connection may hold."""
 
-    def __init__(self, *, listings: Sequence[tuple[str, Listing]], settings: SessionSettings) -> None:
+    def __init__(
+        self, *, listings: Sequence[tuple[str, Listing]], settings: SessionSettings, replay: bool = False
+    ) -> None:
         """`listings` are (asset id, listing) pairs, all of this venue; they are the symbols wanted.
 
-        Raises ValueError when there are more than the venue allows on one connection.
+        With `replay` the frames come from a file: every spot symbol makes ticks, wanted or not,
+        and no frame is dropped for its sequence. Raises ValueError when there are more than the venue allows on one connection.
         """
         if len(listings) > self.subscriptions_max:
             raise ValueError(f"{self.venue}: {len(listings)} symbols, at most {self.subscriptions_max} a connection")
         self.settings = settings
+        self.replay = replay
         self.counts = SessionCounts()
         self.state = SessionState.CLOSED
         self.detail = ""

@@ -202,7 +202,7 @@ class Subscriptions:
         Without a named culprit the batch is halved; a batch of one is its own culprit.
         `number` None means the oldest open request: venues answer in order.
         """
-        if number is None or number not in self._asks:
+        if number is None:
             number = next(iter(self._asks), None)
         named = set(culprits)
         ask = None if number is None else self._asks.pop(number, None)

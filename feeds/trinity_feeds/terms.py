@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from enum import Enum
 
 import msgspec
@@ -84,8 +84,11 @@ class SessionSettings:
     """A connection on which no symbol has data for so long is given up, heartbeats or not."""
     fresh_ms: int = 10_000
     """A symbol with data within this counts as fresh."""
-    replay: bool = False
-    """Frames come from a file: every spot symbol makes ticks, wanted or not, and none is dropped for its sequence."""
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            if getattr(self, field.name) < 1:
+                raise ValueError(f"{field.name} must be at least 1, not {getattr(self, field.name)}")
 
 
 @dataclass(slots=True)

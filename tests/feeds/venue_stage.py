@@ -55,8 +55,9 @@ def listings(venue: Venue, *symbols: str) -> list[tuple[str, Listing]]:
 class Stage:
     """One session, its virtual clock, and everything it sent."""
 
-    def __init__(self, venue: Venue, *symbols: str, **settings: Any) -> None:
-        session = VENUES[venue](listings=listings(venue, *symbols), settings=SessionSettings(**settings))
+    def __init__(self, venue: Venue, *symbols: str, replay: bool = False, **settings: Any) -> None:
+        chosen = listings(venue, *symbols)
+        session = VENUES[venue](listings=chosen, settings=SessionSettings(**settings), replay=replay)
         assert isinstance(session, Listener)
         self.session = session
         self.frames = frames(venue)

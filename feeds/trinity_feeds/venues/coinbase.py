@@ -114,16 +114,17 @@ class CoinbaseSession(Listener):
     rest_url_default = "https://api.exchange.coinbase.com"
     rest_limit = RateLimit(calls=10, window_ms=1_000)
     shape = _FRAME
-    # 8 messages a second from an address, of which the opening one is not paced.
-    pace = Pace(batch_max=50, interval_ms=200)
+    # 8 messages a second from an address; a renewal is two, and the opening one is not paced.
+    pace = Pace(batch_max=50, interval_ms=300)
     keepalive = Keepalive(silent_ms=10_000)
 
-    def __init__(self, *, listings: Sequence[tuple[str, Listing]], settings: SessionSettings) -> None:
+    def __init__(
+        self, *, listings: Sequence[tuple[str, Listing]], settings: SessionSettings, replay: bool = False
+    ) -> None:
         """As every session."""
-        super().__init__(listings=listings, settings=settings)
+        super().__init__(listings=listings, settings=settings, replay=replay)
         self._expected = -1
         """Next `sequence_num`; -1 before the first."""
-        self._replay = settings.replay
 
     def connected(self, mono_ns: int, unix_ns: int) -> None:
         """The sequence starts anew with each connection."""
@@ -144,7 +145,7 @@ class CoinbaseSession(Listener):
 
     def _is_out_of_sequence(self, number: int, mono_ns: int) -> bool:
         """Whether to drop the frame: it is older than the newest. A frame from beyond the next one shows a gap."""
-        if self._replay or self._expected < 0:
+        if self.replay or self._expected < 0:
             return False
         if number < self._expected:
             self.counts.frames_out_of_order += 1
@@ -155,7 +156,7 @@ class CoinbaseSession(Listener):
     def _tickers(self, message: _Frame, events: list[_Event], mono_ns: int, unix_ns: int) -> list[Tick]:
         markets, prices, volumes = self._markets, self._prices, self._volumes
         # The number orders one connection's frames only, so that it must not reach a book that outlives it.
-        sequence = message.sequence_num if self._replay else None
+        sequence = message.sequence_num if self.replay else None
         time_ns = self._times.ns(message.timestamp)
         if time_ns is not None:
             self._lag_ns = unix_ns - time_ns
