@@ -1,0 +1,1 @@
+"""The report service: what was answered, to whom and how."""

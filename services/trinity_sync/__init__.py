@@ -1,0 +1,1 @@
+"""The synchronisation of the cache with the truth."""

@@ -1,0 +1,1 @@
+"""The usage service: the one writer of what was answered."""
