@@ -1,4 +1,4 @@
-"""Settings of the datagram endpoint, section `udp`; docs/configuration.md has a row for each."""
+"""Settings of the datagram endpoint, part of a gateway worker's; docs/configuration.md has a row for each."""
 
 from __future__ import annotations
 

@@ -6,16 +6,12 @@ It runs in a gateway worker beside HTTP, on the replica that both share.
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Final
 
 from trinity.price.v1 import price_pb2
 from trinity_client import PriceBook, PriceClient
 from trinity_mesh.clock import Clock
 from trinity_udp.config import UdpConfig
 from trinity_udp.endpoint import Endpoint
-
-SECTION: Final = "udp"
-"""Configuration section of this part; its environment variables begin with TRINITY_UDP_."""
 
 
 class BookReplica:
@@ -35,7 +31,7 @@ def make_endpoint(
     """An endpoint that is not open yet.
 
     Args:
-        config: section `udp`.
+        config: where to listen and how much to give.
         book: the replica that answers; the caller keeps it running.
         client: asked for what the replica lacks; None where nobody is.
         assets: all ids that can have a price.

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from trinity_core.errors import Reason, TrinityError
 from trinity_core.venues import Venue
 from trinity_feeds.sandbox.server import SandboxServers, serve_sandbox
 from trinity_feeds.sandbox.settings import SandboxSettings, SandboxTimers
@@ -51,7 +52,11 @@ def part(*, settings: SandboxSettings, clock: Clock) -> Part:
     """The sandbox as a part of the mesh: serves until told to stop, and fails when its pump does."""
 
     async def run(stopping: asyncio.Event, ready: Ready) -> None:
-        servers = await serve_sandbox(settings=settings, clock=clock)
+        try:
+            servers = await serve_sandbox(settings=settings, clock=clock)
+        except OSError as error:
+            text = f"cannot listen: {error.strerror or error}; stop what uses the port or choose others"
+            raise TrinityError(Reason.BACKEND_UNAVAILABLE, text) from error
         log.warning("every price of these venues is simulated; control is at %s", servers.control_url)
         ready(facts(servers))
         stop = asyncio.create_task(stopping.wait())
