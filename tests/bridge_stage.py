@@ -7,6 +7,7 @@ import contextlib
 import importlib.resources
 import json
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -57,8 +58,8 @@ class ShelfServer:
             SERVICE, {name: self._handler_of(name, method) for name, method in self._methods.items()}
         )
 
-    def message(self, name: str, **fields: Any) -> Any:
-        kind = self.types.find(f"shelf.v1.{name}")
+    def message(self, kind_name: str, /, **fields: Any) -> Any:
+        kind = self.types.find(f"shelf.v1.{kind_name}")
         assert kind is not None
         return kind(**fields)
 
@@ -86,6 +87,11 @@ class ShelfServer:
 
     async def _echo(self, request: Any, context: Any) -> Any:
         return request
+
+    async def _Echo(self, request: Any, context: Any) -> Any:
+        if request.text == "unwritable":
+            request.value.number_value = float("inf")
+        return b"\xff" if request.text == "garbage" else request
 
     async def _GetBook(self, request: Any, context: Any) -> Any:
         return self.message("Book", name=request.name, title="On Shelves", page_count=12, cover=2)
@@ -193,7 +199,7 @@ class ShelfServer:
 
 
 def _serialize(message: Any) -> bytes:
-    return message.SerializeToString()
+    return message if isinstance(message, bytes) else message.SerializeToString()
 
 
 class Stage:
@@ -290,6 +296,13 @@ async def shelf_stage(
     finally:
         shelf.release.set()
         await server.stop(None)
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Return once a condition holds that nobody announces; fail if it does not."""
+    async with asyncio.timeout(20):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
 
 
 def error_of(response: httpx.Response) -> tuple[int, str]:

@@ -18,7 +18,7 @@ from google.protobuf.message import EncodeError, Message
 from trinity_core.errors import FieldViolation, Reason, TrinityError, invalid_field
 from trinity_http.contract import Contract, ContractError, HttpRule, Method
 from trinity_http.field_mask import mask_field, mask_paths
-from trinity_http.json_text import invalid_json
+from trinity_http.json_text import misfit
 from trinity_http.leaves import Leaf, Leaves, UnknownLeafError
 from trinity_http.protojson_read import JsonReader
 from trinity_http.query import PARAMETERS_MAX, parse_query
@@ -114,7 +114,7 @@ class Binding:
         try:
             return message.SerializeToString()
         except EncodeError:
-            raise invalid_json("nested too deeply") from None
+            raise misfit("nested too deeply") from None
 
     def _bind_path(self, message: Message, values: tuple[str, ...]) -> None:
         for leaf, text in zip(self.path_leaves, values, strict=True):

@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Final
 
@@ -61,7 +62,7 @@ class Failures:
         the transport's own words: they name addresses.
         """
         status = _status_of(error)
-        if not status.details and error.code() is grpc.StatusCode.UNAVAILABLE and not _from_peer(error):
+        if not status.details and error.code() is grpc.StatusCode.UNAVAILABLE and _TRANSPORT.search(status.message):
             return self.of(UNREACHABLE, request_id)
         code = _code(status.code)
         info = _info(status)
@@ -84,9 +85,6 @@ class Failures:
             headers.append((b"retry-after", b"%d" % retry_s))
         if error is not None and error.reason is Reason.METHOD_NOT_ALLOWED:
             headers.append((b"allow", error.metadata.get("allow", "").encode("ascii")))
-        if reason == Reason.BODY_TOO_LARGE:
-            # What is left of the body would have to be read before the next request could be.
-            headers.append((b"connection", b"close"))
         if http_status == _UNAUTHORIZED:
             headers.append((b"www-authenticate", _CHALLENGE_INVALID if reason == Reason.INVALID_KEY else _CHALLENGE))
         return Failure(_code(status.code), http_status, reason, status.message, self._writer.write(status), headers)
@@ -115,10 +113,6 @@ def _status_of(error: grpc.aio.AioRpcError) -> status_pb2.Status:
     return status_pb2.Status(code=number, message=error.details() or "")
 
 
-def _from_peer(error: grpc.aio.AioRpcError) -> bool:
-    return "from peer" in (error.debug_error_string() or "")
-
-
 def _info(status: status_pb2.Status) -> error_details_pb2.ErrorInfo | None:
     info = error_details_pb2.ErrorInfo()
     try:
@@ -145,6 +139,13 @@ def _code(number: int) -> Code:
         return Code.UNKNOWN
 
 
+_TRANSPORT: Final = re.compile(
+    r"ipv4:|ipv6:|unix:|failed to connect|connections to all backends|DNS resolution|socket closed|recvmsg|sendmsg"
+    r"|connection (?:reset|refused)|broken pipe|goaway|stream removed|keepalive watchdog|transport closed"
+    r"|endpoint closing|cancelling all calls",
+    re.IGNORECASE,
+)
+"""The words of gRPC's own transport, which does not say otherwise that no service was reached."""
 _UNAUTHORIZED: Final = 401
 _CHALLENGE: Final = f'Bearer realm="{DOMAIN}"'.encode()
 _CHALLENGE_INVALID: Final = f'Bearer realm="{DOMAIN}", error="invalid_token"'.encode()

@@ -56,6 +56,11 @@ def invalid_json(what: str) -> TrinityError:
     return TrinityError(Reason.INVALID_JSON, f"the body is not valid JSON: {what}")
 
 
+def misfit(what: str) -> TrinityError:
+    """INVALID_ARGUMENT for a body that is JSON of the wrong kind, or nested without end."""
+    return TrinityError(Reason.INVALID_JSON, f"the body does not fit this call: {what}")
+
+
 class _NotAllowedError(Exception):
     """Something that the scanner takes and the RFC does not."""
 

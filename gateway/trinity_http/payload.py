@@ -7,7 +7,7 @@ from typing import Any, Final, TypeAlias
 
 from trinity_core.errors import Reason, TrinityError
 from trinity_http.bind import Binding, Body
-from trinity_http.json_text import invalid_json, parse_json
+from trinity_http.json_text import misfit, parse_json
 
 Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
@@ -69,7 +69,7 @@ def items_of(body: Body) -> list[Any]:
         return []
     value = parse_json(body.data)
     if type(value) is not list:
-        raise invalid_json("an array with an item for each message of the stream is expected")
+        raise misfit("an array with an item for each message of the stream is expected")
     return value
 
 

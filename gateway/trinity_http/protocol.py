@@ -148,7 +148,9 @@ class GuardedHttp(HttpToolsProtocol):
         stalled = self._outbound_due_ns <= self._inbound_due_ns
         self._inbound_due_ns = self._outbound_due_ns = NEVER
         cycle = self._cycle
-        if stalled:
+        if self._refused:
+            self.transport.close()
+        elif stalled:
             self.transport.abort()
         elif self._inbound is Inbound.BODY and cycle is not None and not cycle.response_started:
             # The application waits for a body; it must not answer after us.
@@ -187,9 +189,13 @@ class GuardedHttp(HttpToolsProtocol):
         self._answer(TrinityError(Reason.HEADERS_TOO_LARGE, f"the request's head is greater than {most} bytes"))
 
     def _answer(self, error: TrinityError) -> None:
-        """Answer in the application's place where it has not begun to, and close."""
+        """Answer in the application's place where it has not begun to, and close.
+
+        What the client is still sending is read and dropped for a moment: a connection closed
+        over unread bytes is reset, and the answer lost with it.
+        """
         self._refused = True
-        self._inbound_due_ns = NEVER
+        self._inbound_due_ns = self._outbound_due_ns = self._guard.after(_LINGER_MS)
         cycle = self._cycle
         if cycle is None or cycle.response_complete or not cycle.response_started:
             request_id = os.urandom(16).hex()
@@ -203,6 +209,9 @@ class GuardedHttp(HttpToolsProtocol):
             first = b"HTTP/1.1 %d %s" % (failure.http_status, _phrase(failure.http_status))
             lines = [first, *(name + b": " + value for name, value in headers)]
             self.transport.write(b"\r\n".join(lines) + b"\r\n\r\n" + failure.body)
+            if self.transport.can_write_eof():
+                self.transport.write_eof()
+                return
         self.transport.close()
 
 
@@ -271,5 +280,6 @@ def _phrase(status: int) -> bytes:
 
 _HEADER_MARKS: Final = 4
 """Colon, space and line end of one header."""
+_LINGER_MS: Final = 1_000
 _SLOW_HEAD: Final = TrinityError(Reason.REQUEST_TOO_SLOW, "the request's head took too long to arrive")
 _SLOW_BODY: Final = TrinityError(Reason.REQUEST_TOO_SLOW, "the request's body took too long to arrive")

@@ -15,7 +15,7 @@ from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import EncodeError, Message
 
 from trinity_http import wellknown
-from trinity_http.json_text import invalid_json, parse_json
+from trinity_http.json_text import misfit, parse_json
 from trinity_http.message_types import Types
 from trinity_http.scalars import Convert, Unfit, UnknownEnumName, boolean_text, scalar, shown
 
@@ -281,9 +281,9 @@ def guarded(act: Callable[[], None]) -> None:
     try:
         act()
     except Unfit as unfit:
-        raise unfit.error() if unfit.path else invalid_json(unfit.description) from None
+        raise unfit.error() if unfit.path else misfit(unfit.description) from None
     except RecursionError:
-        raise invalid_json("nested too deeply") from None
+        raise misfit("nested too deeply") from None
 
 
 def takes_null(field: FieldDescriptor) -> bool:
