@@ -122,11 +122,6 @@ class Child:
         return self._pid
 
     @property
-    def guardian_pid(self) -> int | None:
-        """The guardian's pid, where there is one."""
-        return None if self._control is None else self._popen.pid
-
-    @property
     def exit_code(self) -> int | None:
         """None while it runs, then its exit code, or minus the signal's number."""
         return self._exited.result() if self._exited.done() else None

@@ -161,13 +161,16 @@ def _guard(command: list[str], options: dict[str, str], reach: list[str]) -> NoR
     wakeup, wake = os.pipe()
     os.set_blocking(wakeup, False)
     os.set_blocking(wake, False)
-    for number in (*_FORWARDED, signal.SIGCHLD, signal.SIGALRM):
+    heard = (*_FORWARDED, signal.SIGCHLD, signal.SIGALRM)
+    for number in heard:
         signal.signal(number, _noted)
     signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
     guardian = os.getpid()
     pid = os.fork()
     if pid == 0:
         signal.set_wakeup_fd(-1)
+        for number in heard:
+            signal.signal(number, signal.SIG_DFL)
         os.setsid()
         _become(command, options, reach, parent=guardian)
     try:  # noqa: SIM105 - without contextlib

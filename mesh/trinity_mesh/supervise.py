@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 import signal
 from collections.abc import Callable, Iterable, Sequence
@@ -21,6 +22,7 @@ from trinity_mesh.restart import Backoff, Restart
 
 __all__ = ["Event", "Restart", "Spec", "State", "Status", "Supervisor"]
 
+_LOG: Final = logging.getLogger(__name__)
 _READY_POLL_S: Final = 0.02
 _KILLED_WITHIN_MS: Final = 3_000
 
@@ -65,7 +67,7 @@ class Supervisor:
     ) -> None:
         """Raises ValueError for a name given twice, an unknown dependency, or a circle of them.
 
-        `on_event` is called in the event loop for every change and MUST NOT block or raise.
+        `on_event` is called in the event loop for every change and MUST NOT block; what it raises is logged.
         """
         self._levels = _in_order(tuple(specs))
         self._clock = clock
@@ -239,7 +241,12 @@ class Supervisor:
         if text:
             charge.log.note(text)
         child = charge.alive()
-        self._on_event(Event(charge.spec.name, state, child.pid if child else None, text, charge.since_ns))
+        event = Event(charge.spec.name, state, child.pid if child else None, text, charge.since_ns)
+        try:
+            self._on_event(event)
+        except Exception:
+            # Who listens may fail, on a full disk for one; the children must not pay for it.
+            _LOG.exception("an event of %s was not taken", event.name)
 
 
 def _in_order(specs: Sequence[Spec]) -> tuple[tuple[Spec, ...], ...]:

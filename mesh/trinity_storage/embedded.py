@@ -55,7 +55,7 @@ def embedded_postgres(*, bin_dir: Path, major: int, place: Place, clock: Clock) 
     async def prepare() -> None:
         await _end_orphans(cluster, clock)
         if not cluster.exists():
-            await _make_cluster(bin_dir, cluster, place)
+            await _make_cluster(bin_dir, major, cluster, place)
         _check_major(cluster, major)
         give(cluster, place.run_as)
         private_dir(sockets, place.run_as)
@@ -117,6 +117,9 @@ def postgres_settings(major: int, sockets: Path) -> str:
         "lc_messages": "'C'",
         "default_text_search_config": "'pg_catalog.simple'",
     }
+    if sys.platform == "linux":
+        # After a crash all files are brought to the disk: one call instead of a flush for each of a thousand.
+        settings["recovery_init_sync_method"] = "syncfs"
     if major >= 18:
         settings["io_method"] = "sync"  # no I/O worker processes for a small server
     return "".join(f"{name} = {value}\n" for name, value in settings.items())
@@ -136,7 +139,7 @@ async def answers(url: str) -> bool:
         connection.terminate()
 
 
-async def _make_cluster(bin_dir: Path, cluster: Path, place: Place) -> None:
+async def _make_cluster(bin_dir: Path, major: int, cluster: Path, place: Place) -> None:
     """Made beside and renamed, so that a killed attempt leaves nothing half done."""
     new = cluster.with_name(".postgres.new")
     shutil.rmtree(new, ignore_errors=True)
@@ -147,11 +150,10 @@ async def _make_cluster(bin_dir: Path, cluster: Path, place: Place) -> None:
     alone = [str(bin_dir / "postgres"), "--single", "-F", "-j", "-c", "exit_on_error=on", "-D", str(new), "template1"]
     # In single-user mode an empty line ends a statement.
     script = f"CREATE ROLE {ROLE} LOGIN;\n\nCREATE DATABASE {DATABASE} OWNER {ROLE} TEMPLATE template0;\n\n"
-    for command, stdin in (
-        ([*initdb, *options], b""),
-        (alone, script.encode()),
-        ([str(bin_dir / "initdb"), f"--pgdata={new}", "--sync-only"], b""),
-    ):
+    sync = [str(bin_dir / "initdb"), f"--pgdata={new}", "--sync-only"]
+    if major >= 17 and sys.platform == "linux":
+        sync.append("--sync-method=syncfs")
+    for command, stdin in (([*initdb, *options], b""), (alone, script.encode()), (sync, b"")):
         said = await run_tool([*words, *command], env=env, timeout_s=_INITDB_S, stdin=stdin)
         if said.code != 0:
             shutil.rmtree(new, ignore_errors=True)

@@ -25,6 +25,7 @@ _CONFLICTS: Final = (
     asyncpg.SerializationError,
     asyncpg.DeadlockDetectedError,
     asyncpg.LockNotAvailableError,
+    asyncpg.InvalidCachedStatementError,  # a migration changed a table under a prepared statement
 )
 _RESOURCES: Final = (
     asyncpg.InsufficientResourcesError,  # 53: too many connections, disk full, out of memory

@@ -205,6 +205,19 @@ async def test_what_is_done_before_a_start_is_done_before_each_and_its_failure_i
     assert "not ours yet" in told.events[told.index("a", State.BACKOFF)].text
 
 
+async def test_a_listener_that_fails_harms_nobody(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def full_disk(event: Event) -> None:
+        raise OSError(28, "no space left on device")
+
+    spec = python("a", FOREVER)
+    async with Supervisor([spec], clock=SystemClock(), data_dir=tmp_path, on_event=full_disk) as supervisor:
+        first = supervisor.status("a").pid
+        assert first is not None
+        os.kill(first, signal.SIGKILL)
+        await until(lambda: supervisor.status("a").pid not in (None, first), "restarted all the same")
+    assert "no space left" in caplog.text
+
+
 async def test_stopping_while_a_child_waits_for_its_restart_is_quick_and_final(tmp_path: Path) -> None:
     patient = Restart(first_ms=600_000, cap_ms=600_000)
     supervisor = supervise(tmp_path, python("a", FOREVER, restart=patient))
