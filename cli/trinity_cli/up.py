@@ -27,7 +27,7 @@ from trinity_core.venues import Venue
 from trinity_mesh.clock import Clock, SystemClock
 from trinity_mesh.config import ConfigError, load
 from trinity_mesh.process import write_json
-from trinity_mesh.server import short_socket_dir
+from trinity_mesh.socketdir import socket_dir
 from trinity_mesh.supervise import Event, State, Supervisor
 from trinity_storage.migrate import migrate
 from trinity_storage.postgres import Postgres
@@ -148,13 +148,14 @@ async def _up(settings: UpSettings, *, as_json: bool, environ: Mapping[str, str]
     settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     with contextlib.ExitStack() as held:
         ports = _ports(settings, held)
-        sockets = short_socket_dir(settings.data_dir)
+        sockets = socket_dir(settings.data_dir, environ=environ)
         config = load(StorageConfig, section="storage", values={}, environ=environ)
         where: dict[str, Any] = {"data_dir": settings.data_dir, "socket_dir": sockets, "environ": environ}
-        stores = {
-            "postgres": await resolve_postgres(config=config, clock=clock, on_note=progress.note, **where),
-            "valkey": await resolve_valkey(config=config, on_note=progress.note, **where),
-        }
+        postgres, valkey = await asyncio.gather(
+            resolve_postgres(config=config, clock=clock, on_note=progress.note, **where),
+            resolve_valkey(config=config, on_note=progress.note, **where),
+        )
+        stores = {"postgres": postgres, "valkey": valkey}
         key = demo_key(settings.data_dir)
         places = _places(settings, ports, sockets, stores["valkey"].url)
         write_keys_file(places.keys_file, key)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -159,31 +158,3 @@ def _options(limits: ServerLimits) -> list[tuple[str, int]]:
         ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
         ("grpc.http2.max_ping_strikes", 3),
     ]
-
-
-def short_socket_dir(data_dir: Path) -> Path:
-    """A folder for Unix sockets, mode 0700: below `data_dir`, or elsewhere when that path is too long.
-
-    A Unix socket's path holds at most 107 bytes (unix(7), sun_path); longer data
-    directories get a folder of their own name below the system's runtime directory.
-    """
-    direct = data_dir / "run"
-    if len(os.fsencode(direct)) <= 80:
-        direct.mkdir(parents=True, exist_ok=True, mode=0o700)
-        return direct
-    base = Path(os.environ.get("XDG_RUNTIME_DIR") or "/tmp")  # noqa: S108 - made 0700 below, and checked
-    digest = f"{hash_name(os.fsencode(direct.resolve())):016x}"
-    folder = base / f"trinity-{os.getuid()}-{digest}"
-    folder.mkdir(exist_ok=True, mode=0o700)
-    if folder.stat().st_uid != os.getuid():
-        raise TrinityError(Reason.BACKEND_UNAVAILABLE, f"{folder} is not ours; choose a shorter --data-dir")
-    folder.chmod(0o700)
-    return folder
-
-
-def hash_name(value: bytes) -> int:
-    """A stable 64-bit number for a name (FNV-1a)."""
-    result = 0xCBF29CE484222325
-    for byte in value:
-        result = (result ^ byte) * 0x100000001B3 % (1 << 64)
-    return result
