@@ -145,7 +145,8 @@ async def _up(settings: UpSettings, *, as_json: bool, environ: Mapping[str, str]
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
     progress.say(f"trinity: starting in {settings.data_dir}, {_whose(settings.venues)}")
-    (settings.data_dir / "run").mkdir(mode=0o700, parents=True, exist_ok=True)
+    settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    (settings.data_dir / "run").mkdir(mode=0o700, exist_ok=True)
     with contextlib.ExitStack() as held:
         ports = _ports(settings, held)
         sockets = socket_dir(settings.data_dir, environ=environ)
