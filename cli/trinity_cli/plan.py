@@ -70,7 +70,7 @@ def roles(places: Places, *, venues: Venues, workers: int, seed: int, stores: Se
     if sandbox:
         ports = {str(venue): port for venue, port in places.venue_ports.items()}
         planned.append(Role("sandbox", "sandbox", {"ports": ports, "control_port": places.control_port, "seed": seed}))
-    feeds: dict[str, Any] = {"listen": places.feed, "mode": str(venues)}
+    feeds: dict[str, Any] = {"listen": places.feed, "mode": str(venues), "ready_wait_ms": 4_000}
     if sandbox:
         feeds["ws_urls"] = {str(venue): f"ws://127.0.0.1:{port}/" for venue, port in places.venue_ports.items()}
         feeds["rest_urls"] = {str(venue): f"http://127.0.0.1:{port}" for venue, port in places.venue_ports.items()}

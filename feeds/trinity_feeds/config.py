@@ -53,6 +53,8 @@ class FeedsConfig:
     """Streams of ticks open at one time."""
     stagger_ms: int = 200
     """Wait between the first connections of two venues."""
+    ready_wait_ms: int = 0
+    """Longest wait for data of every venue before the worker says it is ready; calls are answered at once."""
     call_ms: int = 10_000
     """FetchQuote ends after this when its caller set no earlier deadline."""
     socket: SocketSettings = field(default_factory=SocketSettings)
@@ -78,6 +80,8 @@ class FeedsConfig:
             raise ValueError(f"streams_max must be at least 1, not {self.streams_max}")
         if self.stagger_ms < 0:
             raise ValueError(f"stagger_ms must be at least 0, not {self.stagger_ms}")
+        if not 0 <= self.ready_wait_ms <= 60_000:
+            raise ValueError(f"ready_wait_ms must be from 0 to 60000, not {self.ready_wait_ms}")
         if self.call_ms < 1:
             raise ValueError(f"call_ms must be at least 1, not {self.call_ms}")
         for name, urls, schemes in (

@@ -8,12 +8,12 @@ import random
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from trinity_core.assets import AssetTable, load_assets
 from trinity_core.venues import Venue
 from trinity_feeds.config import FeedsConfig, Mode
-from trinity_feeds.session import Session
+from trinity_feeds.session import Session, SessionState
 from trinity_feeds.venues import VENUES
 from trinity_feeds.worker import Worker
 from trinity_mesh.clock import Clock, SystemClock, clock_id
@@ -22,6 +22,9 @@ from trinity_mesh.process import Ready, run_process
 from trinity_mesh.server import MeshServer
 
 log = logging.getLogger(__name__)
+
+_LOOK_S: Final = 0.05
+"""Pace of looks at the connections while the worker starts."""
 
 SECTION = "feeds"
 """Configuration section of this part; its environment variables begin with TRINITY_FEEDS_."""
@@ -38,8 +41,8 @@ async def run(
 ) -> None:
     """Serve until `stopping` is set, then end streams with STOPPING, close sockets and drain.
 
-    `ready` is told {"address", "worker", "venues", "sandbox"} once FeedService answers; the
-    venues' own connections may still be opening. `assets` defaults to the table of
+    `ready` is told {"address", "worker", "venues", "sandbox"} once FeedService answers and every
+    venue sends data, or `config.ready_wait_ms` have passed. `assets` defaults to the table of
     trinity_core. Raises TrinityError when `config.listen` cannot be bound.
     """
     worker_id = f"{config.worker}-{uuid.uuid4().hex[:8]}"
@@ -61,6 +64,7 @@ async def run(
     ):
         keeping = tasks.create_task(worker.run(), name="connections")
         await server.set_serving(serving=True)
+        await _venues(worker, stopping, clock, config.ready_wait_ms)
         ready(
             {
                 "address": server.address,
@@ -73,6 +77,15 @@ async def run(
         await server.set_serving(serving=False)
         worker.hub.close()
         keeping.cancel()
+
+
+async def _venues(worker: Worker, stopping: asyncio.Event, clock: Clock, wait_ms: int) -> None:
+    """Return once every venue sends data, the worker stops, or it has been waited for long enough."""
+    end_ns = clock.monotonic_ns() + wait_ms * 1_000_000
+    while clock.monotonic_ns() < end_ns and not stopping.is_set():
+        if all(connection.state is SessionState.LIVE for connection in worker.connections.values()):
+            return
+        await clock.sleep(_LOOK_S)
 
 
 def main(*, values: Mapping[str, Any], environ: Mapping[str, str], ready_file: Path | None = None) -> int:
