@@ -25,9 +25,9 @@ import grpc
 import grpc.aio
 
 from trinity.price.v1 import price_pb2, price_service_pb2_grpc
-from trinity_client.backoff import Backoff
 from trinity_client.replica import Replica, StreamBrokenError
 from trinity_client.view import PriceView
+from trinity_core.backoff import Backoff
 from trinity_core.errors import Code, TrinityError
 from trinity_mesh.channels import open_channel
 from trinity_mesh.clock import Clock, SystemClock, clock_id

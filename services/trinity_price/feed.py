@@ -11,7 +11,7 @@ import grpc
 import grpc.aio
 
 from trinity.feed.v1 import feed_pb2, feed_service_pb2_grpc
-from trinity_client.backoff import Backoff
+from trinity_core.backoff import Backoff
 from trinity_core.errors import Reason, TrinityError
 from trinity_core.ticks import Liveness, Tick
 from trinity_core.transit import Transit

@@ -9,8 +9,8 @@ from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from trinity_client.backoff import Backoff
 from trinity_core.assets import AssetTable, load_assets
+from trinity_core.backoff import Backoff
 from trinity_core.book import Book
 from trinity_core.price_mirror import PriceMirror
 from trinity_core.prices import Price

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 
-from trinity_client.backoff import Backoff
+from trinity_core.backoff import Backoff
 from trinity_core.errors import TrinityError
 from trinity_core.price_mirror import PriceMirror
 from trinity_core.prices import Price, State

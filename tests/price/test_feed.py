@@ -12,7 +12,7 @@ import pytest
 
 from price.fake_feed import FakeFeed, Notebook, made_tick
 from price.virtual_clock import VirtualClock, until, until_moving
-from trinity_client.backoff import Backoff
+from trinity_core.backoff import Backoff
 from trinity_core.errors import Reason, TrinityError
 from trinity_core.ticks import Liveness
 from trinity_core.venues import Venue

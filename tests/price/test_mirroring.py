@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from price.made import made_price
 from price.virtual_clock import VirtualClock, settle
 from trinity.price.v1 import price_pb2
-from trinity_client.backoff import Backoff
+from trinity_core.backoff import Backoff
 from trinity_core.errors import Reason, TrinityError
 from trinity_core.price_mirror import MemoryPriceMirror, MirroredPrice
 from trinity_core.prices import State

@@ -11,7 +11,7 @@ import pytest
 
 from price.fake_feed import ASSETS, FakeFeed, Notebook, made_tick
 from price.virtual_clock import VirtualClock, settle, until
-from trinity_client.backoff import Backoff
+from trinity_core.backoff import Backoff
 from trinity_core.errors import Reason, TrinityError
 from trinity_core.ticks import Tick
 from trinity_core.venues import Venue

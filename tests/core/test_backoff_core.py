@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from trinity_client.backoff import Backoff
+from trinity_core.backoff import Backoff
 
 
 def test_waits_stay_between_zero_and_a_doubling_capped_bound() -> None:
