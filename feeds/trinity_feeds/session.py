@@ -65,7 +65,8 @@ class Session(ABC):
         """`listings` are (asset id, listing) pairs, all of this venue; they are the symbols wanted.
 
         With `replay` the frames come from a file: every spot symbol makes ticks, wanted or not,
-        and no frame is dropped for its sequence. Raises ValueError when there are more than the venue allows on one connection.
+        and no frame is dropped for its sequence. Raises ValueError when there are more symbols
+        than the venue allows on one connection.
         """
         if len(listings) > self.subscriptions_max:
             raise ValueError(f"{self.venue}: {len(listings)} symbols, at most {self.subscriptions_max} a connection")

@@ -33,21 +33,21 @@ class Shape(Generic[T]):
     def __init__(self, kind: Any) -> None:
         """`kind` is made of Structs, lists, `str`, `int`, `bool`, `msgspec.Raw` and None."""
         self._kind = kind
-        self.decode: Callable[[str | bytes], T] = msgspec.json.Decoder(kind, strict=False).decode
+        self.decode: Callable[[str | bytes | msgspec.Raw], T] = msgspec.json.Decoder(kind, strict=False).decode
         """The fast way. Raises ValidationError where the frame is of another shape, ValueError where it is no JSON."""
 
-    def soften(self, frame: str | bytes) -> T:
+    def soften(self, frame: str | bytes | msgspec.Raw) -> T:
         """The slow way.
 
         Raises MisfitError where the frame has nothing of the shape, ValueError or RecursionError where it is no JSON.
         """
-        soft = _soften(self._kind, _loosely(frame))
+        soft = _soften(self._kind, _loosely(bytes(frame) if isinstance(frame, msgspec.Raw) else frame))
         if soft is None:
             raise MisfitError("of no known shape")
         value: T = soft
         return value
 
-    def read(self, frame: str | bytes) -> T:
+    def read(self, frame: str | bytes | msgspec.Raw) -> T:
         """The fast way, or else the slow one."""
         try:
             return self.decode(frame)

@@ -183,7 +183,7 @@ class KrakenSession(Listener):
             return self._unknown()
         if bytes(message[-2]) != b'"ticker"':
             return self._ignored()
-        row, symbol = _OLD_TICKER.read(bytes(message[1])), _TEXT.read(bytes(message[-1]))
+        row, symbol = _OLD_TICKER.read(message[1]), _TEXT.read(message[-1])
         return self._old_ticker(symbol, row, mono_ns, unix_ns) or self._ignored()
 
     def _old_ticker(self, symbol: str, row: _OldTicker, mono_ns: int, unix_ns: int) -> list[Tick]:
