@@ -273,6 +273,7 @@ async def shelf_stage(
     *,
     settings: GatewaySettings | None = None,
     limits: HttpLimits | None = None,
+    clock: Any = None,
     **ports: Any,
 ) -> Any:
     """Everything, running."""
@@ -291,7 +292,7 @@ async def shelf_stage(
                 settings=settings or GatewaySettings(stream_open_ms=100, stream_keepalive_ms=100),
                 **ports,
             )
-            async with serving_app(app, limits=limits, shelf=shelf) as stage:
+            async with serving_app(app, limits=limits, clock=clock, shelf=shelf) as stage:
                 yield stage
     finally:
         shelf.release.set()

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from google.api import annotations_pb2, http_pb2
 from google.protobuf import descriptor_pb2, descriptor_pool
@@ -137,13 +140,11 @@ def _add(
         return
     file = waiting.pop(name, None)
     if file is None:
-        try:
-            known = descriptor_pool.Default().FindFileByName(name)
-        except KeyError:
-            raise ContractError(
-                f"{needed_by} imports {name}, which is not in the set; protoc --include_imports puts it there"
-            ) from None
-        file = descriptor_pb2.FileDescriptorProto.FromString(known.serialized_pb)
+        file = _googles(name)
+    if file is None:
+        raise ContractError(
+            f"{needed_by} imports {name}, which is not in the set; protoc --include_imports puts it there"
+        )
     for imported in file.dependency:
         _add(pool, waiting, imported, needed_by=file.name)
     bare = descriptor_pb2.FileDescriptorProto()
@@ -153,6 +154,18 @@ def _add(
         pool.Add(bare)
     except TypeError as error:
         raise ContractError(f"{file.name} does not fit the rest of the set: {error}") from error
+
+
+def _googles(name: str) -> descriptor_pb2.FileDescriptorProto | None:
+    """One of the files that come with this process's own protobuf packages; None for any other name."""
+    if not _GOOGLES.fullmatch(name):
+        return None
+    try:
+        importlib.import_module(f"{name.removesuffix('.proto').replace('/', '.')}_pb2")
+        known = descriptor_pool.Default().FindFileByName(name)
+    except (ImportError, KeyError):
+        return None
+    return descriptor_pb2.FileDescriptorProto.FromString(known.serialized_pb)
 
 
 def _rules(rule: http_pb2.HttpRule, method: str) -> Iterator[HttpRule]:
@@ -171,3 +184,6 @@ def _rules(rule: http_pb2.HttpRule, method: str) -> Iterator[HttpRule]:
         if http_method != "*" and not (http_method.isascii() and http_method.isalpha()):
             raise ContractError(f"{method}: {http_method!r} is not an HTTP method")
         yield HttpRule(http_method, template, binding.body, binding.response_body)
+
+
+_GOOGLES: Final = re.compile(r"google/(?:api|protobuf|rpc|type|longrunning)/[a-z_]+\.proto")

@@ -64,9 +64,7 @@ class ConnectionGuard:
             self._by_address[address] += 1
         if len(self._open) > self.limits.connections_max:
             self.refused += 1
-            return TrinityError(
-                Reason.STOPPING, "this server has as many connections as it takes", retry_after_ms=1_000
-            )
+            return _too_many("this server has as many connections as it takes; try again")
         most = self.limits.connections_per_address_max
         if most and address and self._by_address[address] > most:
             self.refused += 1

@@ -30,6 +30,7 @@ def listen_http(address: str, *, reuse_port: bool = False, backlog: int = 2_048)
     one is refused. Raises TrinityError BACKEND_UNAVAILABLE, naming the address, when it
     cannot be bound.
     """
+    listener: socket.socket | None = None
     try:
         if address.startswith("unix:"):
             listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -44,6 +45,8 @@ def listen_http(address: str, *, reuse_port: bool = False, backlog: int = 2_048)
             listener.bind((host, int(port)))
         listener.listen(backlog)
     except (OSError, ValueError, OverflowError) as error:
+        if listener is not None:
+            listener.close()
         raise TrinityError(
             Reason.BACKEND_UNAVAILABLE, f"cannot listen on {address}: {error}; choose another address"
         ) from error
