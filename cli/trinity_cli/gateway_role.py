@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.resources
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import grpc.aio
-
 from trinity_client import PriceBook, PriceClient
 from trinity_core.assets import load_assets
-from trinity_http.app import create_app
 from trinity_http.auth import SettingsFileKeys
-from trinity_http.prices import SERVICE, PriceAnswers, price_resumes
+from trinity_http.main import BookReplica, make_price_app, open_price_channel
 from trinity_http.server import listen_http, serve_http
 from trinity_http.settings import GatewaySettings, HttpLimits
 from trinity_mesh.clock import Clock, SystemClock
 from trinity_mesh.config import load
 from trinity_mesh.process import Ready, run_process
 from trinity_udp.config import UdpConfig
-from trinity_udp.main import BookReplica, make_endpoint
+from trinity_udp.main import make_endpoint
 
 SECTION = "gateway"
 """Configuration section of this part; its environment variables begin with TRINITY_GATEWAY_."""
@@ -70,18 +66,17 @@ async def run(config: GatewayConfig, *, clock: Clock, stopping: asyncio.Event, r
     """
     assets = load_assets()
     async with (
-        grpc.aio.insecure_channel(config.price, options=_CHANNEL) as channel,
+        open_price_channel(config.price) as channel,
         PriceClient(config.price) as client,
         PriceBook(config.price, clock=clock) as book,
     ):
-        app = create_app(
-            descriptor_set=importlib.resources.files("trinity").joinpath("api.binpb").read_bytes(),
-            channels={SERVICE: channel},
-            settings=config.bridge,
+        app = make_price_app(
+            channel=channel,
+            replica=BookReplica(book),
             authenticate=SettingsFileKeys(Path(config.keys_file), clock=clock),
-            local=PriceAnswers(BookReplica(book), clock=clock),
-            resumes=price_resumes(),
+            clock=clock,
             ready=lambda: _missing(book),
+            settings=config.bridge,
         )
         await _replica(book, stopping, clock, config.ready_wait_ms / 1_000)
         endpoint = make_endpoint(config=config.udp, book=book, client=client, assets=assets.ids, clock=clock)
@@ -115,12 +110,3 @@ async def _replica(book: PriceBook, stopping: asyncio.Event, clock: Clock, wait_
 def _missing(book: PriceBook) -> Sequence[str]:
     connection = book.connection
     return () if connection.connected else (f"the replica of the prices is not connected: {connection.detail}",)
-
-
-_CHANNEL = (
-    ("grpc.max_receive_message_length", 16 << 20),
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 2_000),
-)
-"""Deadlines are the bridge's, so this channel has no interceptor."""

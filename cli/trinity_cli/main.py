@@ -36,6 +36,7 @@ COMMANDS: Mapping[str, Entry] = MappingProxyType(
         "udp": Entry("trinity_cli.udp:udp", "Ask for prices over UDP."),
         "check": Entry("trinity_cli.check:check", "Say whether the mesh is reachable and sane."),
         "replay": Entry("trinity_cli.replay:replay", "Make prices of a recorded tick file."),
+        "gateway": Entry("trinity_cli.gateway:gateway", "Serve anybody's gRPC service as HTTP/JSON."),
         "feeds": Entry("trinity_cli.feeds:feeds", "Tools for the venues' frames."),
     }
 )
