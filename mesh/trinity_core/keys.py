@@ -9,6 +9,7 @@ a wrong one without asking anybody.
 from __future__ import annotations
 
 import hashlib
+import hmac
 import re
 import zlib
 from collections.abc import Callable
@@ -36,6 +37,10 @@ class KeyText:
         """Hexadecimal SHA-256 of the whole key: what is stored where the key itself must not be."""
         return hashlib.sha256(self.text.encode("ascii")).hexdigest()
 
+    def digest(self, pepper: bytes) -> bytes:
+        """What stands for the key in the database and in replicas; see `digest_of`."""
+        return digest_of(self.text, pepper)
+
 
 def mint(*, env: str, random_bytes: Callable[[int], bytes]) -> KeyText:
     """A new key. `random_bytes` must be cryptographically strong (`secrets.token_bytes`)."""
@@ -55,6 +60,11 @@ def parse(text: str) -> KeyText:
     if _check(text[:-6]) != found[4]:
         raise ValueError("the key's check does not match: it is mistyped or cut")
     return KeyText(found[1], found[2], text)
+
+
+def digest_of(text: str, pepper: bytes) -> bytes:
+    """HMAC-SHA256 (RFC 2104) of a whole key under the mesh's pepper, 32 bytes."""
+    return hmac.digest(pepper, text.encode("ascii"), "sha256")
 
 
 def _check(body: str) -> str:

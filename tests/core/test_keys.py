@@ -6,7 +6,7 @@ import secrets
 
 import pytest
 
-from trinity_core.keys import mint, parse
+from trinity_core.keys import digest_of, mint, parse
 
 
 def test_a_minted_key_is_taken_apart_again() -> None:
@@ -44,3 +44,11 @@ def test_what_is_no_key_is_refused(text: str) -> None:
 def test_the_secret_is_not_in_the_repr() -> None:
     key = mint(env="demo", random_bytes=secrets.token_bytes)
     assert key.text[22:] not in repr(key)
+
+
+def test_the_digest_is_the_hmac_that_openssl_computes() -> None:
+    # printf 'tbk_demo_00aaaaaaaaaa_x' | openssl dgst -sha256 -mac HMAC -macopt hexkey:0b0b… (32 bytes)
+    expected = "1edcf5ab171233eb79507c9d4340834ee0a027bcd37ed8ca8c15017e12cd9d73"
+    assert digest_of("tbk_demo_00aaaaaaaaaa_x", b"\x0b" * 32).hex() == expected
+    key = mint(env="demo", random_bytes=secrets.token_bytes)
+    assert key.digest(b"p" * 32) == digest_of(key.text, b"p" * 32) != key.digest(b"q" * 32)
