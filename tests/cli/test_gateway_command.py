@@ -12,8 +12,8 @@ from typing import Any
 
 import httpx
 import pytest
-from trinity.price.v1 import price_pb2, price_service_pb2, price_service_pb2_grpc
 
+from trinity.price.v1 import price_pb2, price_service_pb2, price_service_pb2_grpc
 from trinity_mesh.server import MeshServer, Service
 
 SET = Path(__file__).resolve().parents[2] / "gen" / "trinity" / "api.binpb"
@@ -37,7 +37,7 @@ async def backend() -> AsyncIterator[str]:
 
 async def test_a_strangers_service_is_served_without_code(backend: str) -> None:
     arguments = ["--descriptor-set", str(SET), "--backend", backend, "--listen", "127.0.0.1:0"]
-    with subprocess.Popen(
+    with subprocess.Popen(  # noqa: ASYNC220 - it prints at once
         [*COMMAND, *arguments, "--allow-unauthenticated", "--json"], stdout=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout is not None
