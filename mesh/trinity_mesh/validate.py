@@ -3,6 +3,9 @@
 Each message type is compiled once into a list of checks; a type without rules costs one
 dictionary look-up. The first broken rule is raised as INVALID_FIELD with the path of the
 field. Rules of a repeated field that speak of strings or numbers hold for each item.
+
+A request with an `update_mask` changes some fields of what it holds: the rules of a field
+that is empty there hold only where the mask names it.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ from trinity_core.errors import invalid_field
 Check = Callable[[Message, str], None]
 """Takes a message and the path that leads to it ("" at the top); raises TrinityError."""
 
+_MASK, _MASK_TYPE = "update_mask", "google.protobuf.FieldMask"
 _NUMBERS = {
     FieldDescriptor.CPPTYPE_INT32,
     FieldDescriptor.CPPTYPE_INT64,
@@ -49,8 +53,15 @@ def method_rules(options: Message) -> options_pb2.MethodRules:
 
 @cache
 def _checks(descriptor: Descriptor) -> tuple[Check, ...]:
+    return tuple(check for _, check in _checks_by_field(descriptor))
+
+
+@cache
+def _checks_by_field(descriptor: Descriptor) -> tuple[tuple[FieldDescriptor, Check], ...]:
     return tuple(
-        check for field in descriptor.fields if (check := _field_check(field, frozenset({descriptor.full_name})))
+        (field, check)
+        for field in descriptor.fields
+        if (check := _field_check(field, frozenset({descriptor.full_name})))
     )
 
 
@@ -67,6 +78,7 @@ def _field_check(field: FieldDescriptor, seen: frozenset[str]) -> Check | None:
     item_check = _item_check(field, rules) if rules is not None else None
     name = field.name
     repeated = field.is_repeated
+    masked = nested and not repeated and _has_mask(field.containing_type)
 
     def check(message: Message, path: str) -> None:
         here = f"{path}{name}"
@@ -83,11 +95,25 @@ def _field_check(field: FieldDescriptor, seen: frozenset[str]) -> Check | None:
         else:
             if item_check is not None and (not field.has_presence or message.HasField(name)):
                 item_check(value, here)
-            if nested and message.HasField(name):
+            if masked and message.HasField(name):
+                _check_change(value, frozenset(message.update_mask.paths), f"{here}.")  # type: ignore[attr-defined]
+            elif nested and message.HasField(name):
                 for inner in _checks(field.message_type):
                     inner(value, f"{here}.")
 
     return check
+
+
+def _has_mask(descriptor: Descriptor | None) -> bool:
+    field = descriptor.fields_by_name.get(_MASK) if descriptor is not None else None
+    return field is not None and field.message_type is not None and field.message_type.full_name == _MASK_TYPE
+
+
+def _check_change(value: Message, mask: frozenset[str], path: str) -> None:
+    for field, check in _checks_by_field(value.DESCRIPTOR):
+        present = value.HasField(field.name) if field.has_presence else bool(getattr(value, field.name))
+        if present or field.name in mask:
+            check(value, path)
 
 
 def _has_rules(descriptor: Descriptor, seen: frozenset[str]) -> bool:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.message import Message
 
+from trinity.account.v1 import account_pb2
 from trinity.feed.v1 import feed_pb2
 from trinity.price.v1 import price_pb2
 from trinity_core.errors import Reason, TrinityError
@@ -20,6 +22,9 @@ GOOD: list[Message] = [
     price_pb2.WatchPricesRequest(),
     feed_pb2.StreamTicksRequest(venues=["okx", "kraken"]),
     feed_pb2.ListVenuesRequest(),
+    account_pb2.UpdateAssociateRequest(associate=account_pb2.Associate(associate="acme", suspended=True)),
+    account_pb2.UpdatePlanRequest(plan=account_pb2.Plan(plan="gold", name="Gold")),
+    account_pb2.UpdatePlanRequest(plan=account_pb2.Plan(plan="gold", burst=5), update_mask=FieldMask(paths=["burst"])),
 ]
 
 BAD: list[tuple[Message, str]] = [
@@ -42,6 +47,19 @@ BAD: list[tuple[Message, str]] = [
     (price_pb2.ListAssetsRequest(page_token="x" * 257), "page_token"),
     (feed_pb2.StreamTicksRequest(venues=["okx", "okx"]), "venues"),
     (feed_pb2.FetchQuoteRequest(asset="BTC", venue="O K"), "venue"),
+    (account_pb2.CreatePlanRequest(plan=account_pb2.Plan(plan="gold", burst=5)), "plan.rate_per_s"),
+    (account_pb2.UpdatePlanRequest(), "plan"),
+    (account_pb2.UpdatePlanRequest(plan=account_pb2.Plan(plan="GOLD")), "plan.plan"),
+    (
+        account_pb2.UpdatePlanRequest(plan=account_pb2.Plan(plan="gold"), update_mask=FieldMask(paths=["burst"])),
+        "plan.burst",
+    ),
+    (
+        account_pb2.UpdateAssociateRequest(
+            associate=account_pb2.Associate(associate="acme"), update_mask=FieldMask(paths=["name", "plan"])
+        ),
+        "associate.plan",
+    ),
 ]
 
 
