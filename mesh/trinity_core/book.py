@@ -99,8 +99,8 @@ class Book:
         if life.hear(liveness, now):
             for _, market in self._of_venue[liveness.venue]:
                 market.cut_off()
-        if life.alive > before and now > before + self._fresh_ns:
-            # Quotes that ended with the silence may be fresh again.
+        if life.alive > before and (life.alive > before + self._extend_ns or now > before + self._fresh_ns):
+            # After a silence: what was about to end lasts longer, what ended may be fresh again.
             for page, _ in self._of_venue[liveness.venue]:
                 self._grid.set(page.rank, now + 1)
         return out
@@ -244,7 +244,7 @@ class Book:
             or made.confidence != current.confidence
             or made.spread_bps != current.spread_bps
             or page.name_sources(made.kept) != current.sources
-            or not current.fresh_until_mono_ns <= until < current.fresh_until_mono_ns + self._extend_ns
+            or self._lasts_otherwise(current, until, now)
         ):
             current = page.describe(
                 made.price,
@@ -258,9 +258,20 @@ class Book:
             )
             self._publish(page, current, out)
         ends = min([entry.until for entry in entries]) + 1
-        # Not before then can signs of life have extended the price by so much that it is worth passing on.
-        extends = now + self._extend_ns - (until - current.fresh_until_mono_ns)
-        self._grid.set(page.rank, min(ends, extends))
+        self._grid.set(page.rank, min(ends, self._looks_again(current, until, now)))
+
+    def _lasts_otherwise(self, current: Price, until: int, now: int) -> bool:
+        """How long the price lasts is worth passing on: less than published, much more, or more and it ends soon."""
+        gained = until - current.fresh_until_mono_ns
+        if gained > 0:
+            return gained >= self._extend_ns or current.fresh_until_mono_ns - now <= self._extend_ns
+        return gained < 0
+
+    def _looks_again(self, current: Price, until: int, now: int) -> int:
+        """When signs of life may next have made the price last so much longer that it is worth passing on."""
+        gained = until - current.fresh_until_mono_ns
+        soon = min(now + self._extend_ns - gained, current.fresh_until_mono_ns - self._extend_ns)
+        return soon if soon > now else now + self._extend_ns // 5
 
     def _age(self, page: Page, current: Price, now: int, out: list[Price]) -> None:
         """No quote is fresh: the last price stands, and grows old."""

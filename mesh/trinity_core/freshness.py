@@ -160,22 +160,23 @@ class Market:
     def misplaced(self, tick: Tick, value: Decimal | None, receive: int) -> Refusal | None:
         """DUPLICATE or OLDER when the tick is not newer than what is known; `value` is None for a refused quote.
 
-        The venue's sequence decides where both have one, else the time of receipt. A quote
-        read by REST counts as received `live_lag_ms` earlier, since venues cache such answers.
+        Between ticks of one span of connection the venue's sequence decides where both have one,
+        else the time of receipt. A quote read by REST has no sequence and counts as received
+        `live_lag_ms` earlier, since venues cache such answers. A sequence that only ever falls
+        behind is believed again `stale_ms` after the newest, so that no number locks a venue out.
         """
         order = receive - self._live_lag_ns if tick.live else receive
-        newest = self._order if tick.live else max(self.seen, self._order)
-        if tick.live or tick.sequence is None or self.sequence is None:
-            if order < newest:
-                return Refusal.OLDER
-            return Refusal.DUPLICATE if order == newest and self._same(tick, value) else None
-        if receive <= self.life.cut < self.seen or (order < self._order and self._is_live()):
+        if tick.live:
+            newest = self._order
+        else:
+            newest = max(self.seen, self._order)
+            if tick.sequence is not None and self.sequence is not None and not self._across_a_break(receive):
+                if order < self._order and self._is_live():
+                    return Refusal.OLDER
+                return self._misplaced_in_sequence(tick, tick.sequence - self.sequence, value, receive)
+        if order < newest:
             return Refusal.OLDER
-        if tick.sequence > self.sequence:
-            return None
-        if tick.sequence == self.sequence:
-            return self._misplaced_equal(tick, value, receive)
-        return None if self._restarted(tick.sequence, receive) else Refusal.OLDER
+        return Refusal.DUPLICATE if order == newest and self._same(tick, value) else None
 
     def take(self, tick: Tick, value: Decimal, receive: int, *, suspect: bool) -> None:
         """Let a quote count from now on."""
@@ -237,15 +238,15 @@ class Market:
             and fit_volume(tick.volume_24h) == fit_volume(known.volume_24h)
         )
 
-    def _misplaced_equal(self, tick: Tick, value: Decimal | None, receive: int) -> Refusal | None:
-        """An equal sequence: a copy, unless a new connection repeats it or it says something else, later."""
-        if self._same(tick, value):
-            return None if receive > self.life.cut >= self.seen else Refusal.DUPLICATE
-        return None if receive >= self.seen else Refusal.OLDER
+    def _across_a_break(self, receive: int) -> bool:
+        """Between this time and the newest tick no connection stood: a venue may count anew, or repeat itself."""
+        return (receive <= self.life.cut) != (self.seen <= self.life.cut)
 
-    def _restarted(self, sequence: int, receive: int) -> bool:
-        """The venue counts anew: far lower after a reconnection, or lower for want of a higher one in `stale_ms`."""
-        assert self.sequence is not None
-        if receive > self.life.cut >= self.seen and 2 * sequence < self.sequence:
-            return True
-        return receive - self.seen > self._stale_ns
+    def _misplaced_in_sequence(self, tick: Tick, ahead: int, value: Decimal | None, receive: int) -> Refusal | None:
+        if ahead > 0:
+            return None
+        if ahead < 0:
+            return None if receive - self.seen > self._stale_ns else Refusal.OLDER
+        if self._same(tick, value):
+            return Refusal.DUPLICATE
+        return None if receive >= self.seen else Refusal.OLDER

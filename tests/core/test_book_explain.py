@@ -47,8 +47,14 @@ def test_a_kept_quote_shows_all_its_figures() -> None:
     assert (entry.last, entry.bid, entry.ask, entry.value, entry.value_usd) == tuple(
         map(Decimal, ("100", "99.5", "100.5", "100", "100"))
     )
-    assert (entry.volume_24h, entry.age_ms, entry.alive_ms, entry.fresh, entry.kept) == (12, 3_000, 1_000, True, True)
-    assert (entry.weight, entry.deviation_bps, entry.venue_sequence) == (1, Decimal("0.00"), 7)
+    assert (entry.volume_24h, entry.age_ms, entry.alive_ms, entry.fresh, entry.kept) == (
+        Decimal(12),
+        3_000,
+        1_000,
+        True,
+        True,
+    )
+    assert (entry.weight, entry.deviation_bps, entry.venue_sequence) == (Decimal(1), Decimal("0.00"), 7)
     assert (entry.venue_time_ns, entry.receive_time_ns, entry.venue_time_suspect) == (UNIX + 5 * S, UNIX, False)
     assert entry.conversion is None
 
@@ -58,7 +64,12 @@ def test_an_outlier_says_how_far_it_lies_and_how_far_it_may() -> None:
     stage.quotes({**USD, GEMINI: "150"})
     explanation = explained(stage)
     entry = of(explanation, GEMINI)
-    assert (entry.exclusion, entry.kept, entry.fresh, entry.weight) == (Exclusion.OUTLIER, False, True, 0)
+    assert (entry.exclusion, entry.kept, entry.fresh, entry.weight) == (
+        Exclusion.OUTLIER,
+        False,
+        True,
+        Decimal(0),
+    )
     assert "49.85 USD from the median" in entry.detail
     assert entry.deviation_bps == Decimal("4977.53")
     assert explanation.median == Decimal("100.15")
@@ -179,8 +190,8 @@ def test_weights_and_kept_inputs_make_the_price(method: Method, count: int) -> N
     kept = [entry for entry in explanation.inputs if entry.kept]
     assert explanation.price is not None
     assert tuple(sorted(entry.venue for entry in kept)) == explanation.price.sources
-    assert abs(sum(entry.weight for entry in kept) - 1) <= Decimal("0.000003")
-    made = sum(entry.weight * entry.value_usd for entry in kept if entry.value_usd is not None)
+    assert abs(sum((entry.weight for entry in kept), Decimal(-1))) <= Decimal("0.000003")
+    made = sum((entry.weight * entry.value_usd for entry in kept if entry.value_usd is not None), Decimal(0))
     assert abs(made - explanation.price.price) < Decimal("0.001")
     if method is Method.MEDIAN:
         assert explanation.price.price == median(sorted(entry.value_usd for entry in kept if entry.value_usd))

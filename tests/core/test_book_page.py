@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
 from core.stage import COINBASE, CRYPTOCOM, GEMINI, KRAKEN, OKX, SIX, Stage, at
 from trinity_core.book_page import judge
 from trinity_core.prices import State
+from trinity_core.venues import Venue
 
 USD = {COINBASE: "100", KRAKEN: "100", CRYPTOCOM: "100", GEMINI: "100"}
 
 
-def opened(**settings: object) -> Stage:
+def opened(**settings: Any) -> Stage:
     stage = Stage(**settings)
     stage.quotes(USD)
     stage.now = 1
     return stage
 
 
-def own(stage: Stage, venue: object) -> Decimal:
+def own(stage: Stage, venue: Venue) -> Decimal:
     return stage.value(source=venue)
 
 

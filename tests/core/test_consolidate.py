@@ -166,7 +166,7 @@ def with_lies(honest: Sequence[int], lies: Sequence[tuple[int, int, bool]]) -> l
     return [Decimal(max(1, 50 * abs(offset) if wild else honest[n % len(honest)] + offset)) for offset, n, wild in lies]
 
 
-@settings(max_examples=500)
+@settings(max_examples=300)
 @given(
     honest=HONEST,
     lies=LIES,
@@ -193,7 +193,7 @@ def test_a_lying_minority_moves_no_price_beyond_the_honest_range_and_its_width(
     assert bounds[0] <= made.price <= bounds[1]
 
 
-@settings(max_examples=500)
+@settings(max_examples=300)
 @given(honest=HONEST.filter(lambda values: len(values) >= 4), lies=LIES, limits=LIMITS_OF_SETTINGS)
 def test_two_of_six_move_the_median_no_further_than_the_honest_venues_lie_apart(
     honest: list[int], lies: list[tuple[int, int, bool]], limits: Limits

@@ -206,9 +206,9 @@ def test_an_older_quote_never_replaces_a_newer_one(
     ("seconds", "sequence", "value", "misplaced"),
     [
         (9, 1_000, "1", None),
-        (9, 499, "2", None),
-        (9, 500, "2", Refusal.OLDER),
-        (9, 999, "2", Refusal.OLDER),
+        (9, 999, "2", None),
+        (9, 1, "2", None),
+        (4.9, 1_001, "2", None),
         (5.5, 1_000, "1", Refusal.DUPLICATE),
         (5.5, 1, "2", Refusal.OLDER),
     ],
