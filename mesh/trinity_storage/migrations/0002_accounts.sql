@@ -14,7 +14,7 @@ INSERT INTO trinity.account_version (version) VALUES (1);
 COMMENT ON TABLE trinity.account_version IS 'Counts the changes of plans, associates and api_keys, in the order of commits.';
 
 CREATE TABLE trinity.plans (
-    plan          text        PRIMARY KEY CHECK (plan ~ '^[a-z][a-z0-9-]{0,31}$'),
+    plan          text        COLLATE "C" PRIMARY KEY CHECK (plan ~ '^[a-z][a-z0-9-]{0,31}$'),
     name          text        NOT NULL CHECK (length(name) <= 100),
     rate_per_s    integer     NOT NULL CHECK (rate_per_s BETWEEN 1 AND 10000000),
     burst         integer     NOT NULL CHECK (burst BETWEEN 1 AND 100000000),
@@ -35,10 +35,10 @@ COMMENT ON COLUMN trinity.plans.assets IS 'Empty: all.';
 COMMENT ON COLUMN trinity.plans.transports IS 'Numbers of trinity.account.v1.Transport; empty: all.';
 
 CREATE TABLE trinity.associates (
-    associate   text        PRIMARY KEY CHECK (associate ~ '^[a-z][a-z0-9-]{0,31}$'),
+    associate   text        COLLATE "C" PRIMARY KEY CHECK (associate ~ '^[a-z][a-z0-9-]{0,31}$'),
     name        text        NOT NULL CHECK (length(name) <= 200),
     email       text        NOT NULL CHECK (length(email) <= 254),
-    plan        text        NOT NULL REFERENCES trinity.plans (plan),
+    plan        text        COLLATE "C" NOT NULL REFERENCES trinity.plans (plan),
     suspended   boolean     NOT NULL,
     create_time timestamptz NOT NULL,
     update_time timestamptz NOT NULL,
@@ -52,8 +52,8 @@ COMMENT ON TABLE trinity.associates IS 'Customers.';
 COMMENT ON COLUMN trinity.associates.email IS 'Address for notices; empty: none.';
 
 CREATE TABLE trinity.api_keys (
-    key_id           text        PRIMARY KEY CHECK (key_id ~ '^[0-9a-z]{12}$'),
-    associate        text        NOT NULL REFERENCES trinity.associates (associate),
+    key_id           text        COLLATE "C" PRIMARY KEY CHECK (key_id ~ '^[0-9a-z]{12}$'),
+    associate        text        COLLATE "C" NOT NULL REFERENCES trinity.associates (associate),
     name             text        NOT NULL CHECK (length(name) <= 100),
     digest           bytea       NOT NULL UNIQUE CHECK (octet_length(digest) = 32),
     scopes           text[]      NOT NULL CHECK (cardinality(scopes) <= 16 AND array_position(scopes, NULL) IS NULL),
@@ -62,7 +62,7 @@ CREATE TABLE trinity.api_keys (
     create_time      timestamptz NOT NULL,
     expire_time      timestamptz,
     revoke_time      timestamptz,
-    replaces         text        UNIQUE REFERENCES trinity.api_keys (key_id),
+    replaces         text        COLLATE "C" UNIQUE REFERENCES trinity.api_keys (key_id),
     version          bigint      NOT NULL
 );
 
