@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from decimal import Decimal
+from typing import TypeVar
+
+import msgspec
 
 from trinity_core.assets import Listing
 from trinity_core.errors import Reason, TrinityError
 from trinity_core.ticks import Tick
 from trinity_core.venues import Venue
+from trinity_feeds.shapes import Shape
+
+T = TypeVar("T")
 
 _WORDS_MAX = 200
 _RETRY_AFTER_MAX_S = 3_600
@@ -53,31 +59,39 @@ def unavailable(venue: Venue, words: str) -> TrinityError:
     return TrinityError(Reason.VENUE_UNAVAILABLE, f"{venue}: {cut}", metadata={"venue": venue.value})
 
 
-def live_tick(
-    asset: str,
-    listing: Listing,
-    *,
-    price: Decimal | None,
-    bid: Decimal | None,
-    ask: Decimal | None,
-    volume: Decimal | None,
-    venue_time_ns: int | None,
-    mono_ns: int,
-    unix_ns: int,
-) -> Tick:
+class Quote(msgspec.Struct, frozen=True):
+    """What an answer says of one market; None where it says nothing."""
+
+    price: Decimal | None
+    bid: Decimal | None
+    ask: Decimal | None
+    volume: Decimal | None
+    time_ns: int | None = None
+    """The venue's unix time, nanoseconds."""
+
+
+def read_body(shape: Shape[T], listing: Listing, status: int, body: bytes) -> T:
+    """The body in its shape. Raises TrinityError VENUE_UNAVAILABLE where it has another."""
+    try:
+        return shape.read(body)
+    except (ValueError, RecursionError) as error:
+        raise unavailable(listing.venue, f"HTTP status {status}, unreadable answer") from error
+
+
+def live_tick(asset: str, listing: Listing, quote: Quote, *, mono_ns: int, unix_ns: int) -> Tick:
     """The tick of a quote. Raises TrinityError VENUE_UNAVAILABLE where there is no price of any kind."""
-    if price is None and bid is None and ask is None:
+    if quote.price is None and quote.bid is None and quote.ask is None:
         raise unavailable(listing.venue, f"no price of {listing.symbol}")
     return Tick(
         venue=listing.venue,
         asset=asset,
         symbol=listing.symbol,
         quote=listing.quote,
-        price=price,
-        bid=bid,
-        ask=ask,
-        volume_24h=volume,
-        venue_time_ns=venue_time_ns,
+        price=quote.price,
+        bid=quote.bid,
+        ask=quote.ask,
+        volume_24h=quote.volume,
+        venue_time_ns=quote.time_ns,
         sequence=None,
         receive_time_ns=unix_ns,
         receive_mono_ns=mono_ns,

@@ -1,4 +1,4 @@
-"""What the six venues' sessions share: the course of a connection, the watch for silence, the counts.
+"""What the six venues' sessions share: the course of a connection and the watch for silence.
 
 A venue's module adds its figures and what knows its frames, symbols and REST answers; every
 one has the same shape, so that knowing one is knowing all.
@@ -6,39 +6,33 @@ one has the same shape, so that knowing one is knowing all.
 
 from __future__ import annotations
 
-import re
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Final
 
 import msgspec
 
 from trinity_core.assets import Listing
 from trinity_core.ticks import Tick
-from trinity_feeds.literals import Prices, Times, Volumes
+from trinity_feeds.answers import Quote, live_tick, refuse_status
+from trinity_feeds.gaps import Gaps, Mend
+from trinity_feeds.ledger import Ledger
+from trinity_feeds.markets import Status
 from trinity_feeds.pulse import Pulse, Verdict
-from trinity_feeds.session import Session
 from trinity_feeds.shapes import MisfitError, Shape
-from trinity_feeds.subscriptions import MS, Ask, Market, Pace, Status, Subscriptions
+from trinity_feeds.subscriptions import MS, Ask
 from trinity_feeds.terms import Close, Keepalive, SessionSettings, SessionState
 
 _WATCH_NS: Final = 1_000 * MS
 """How often silence is looked for."""
 _DATA_DOUBLINGS: Final = 5
-_DETAIL_MAX: Final = 300
-_STRANGERS_MAX: Final = 4096
-_WORDS_MAX: Final = 2_000
-_GAP_RENEW_NS: Final = 10_000 * MS
-"""Lost frames twice within this: the connection is given up."""
-_WORD: Final = re.compile(r"[A-Za-z0-9]+(?:[-_/][A-Za-z0-9]+)*")
 
 
-class Listener(Session):
+class Listener(Ledger):
     """One venue's session but for what the venue alone knows."""
 
     shape: ClassVar[Shape[Any]]
     """What the venue's frames are decoded into."""
-    pace: ClassVar[Pace]
     keepalive: ClassVar[Keepalive]
 
     def __init__(
@@ -46,17 +40,6 @@ class Listener(Session):
     ) -> None:
         """As every session."""
         super().__init__(listings=listings, settings=settings, replay=replay)
-        markets = [self._listed(asset, listing) for asset, listing in listings]
-        self._subscriptions = Subscriptions(
-            markets=markets, pace=self.pace, ack_ms=settings.ack_ms, silent_ms=settings.symbol_silent_ms
-        )
-        self._markets: dict[str | None, Market] = {market.symbol: market for market in markets}
-        """By the venue's spelling; a replay adds the strangers it meets."""
-        self._markets |= {market.label: market for market in markets}
-        self._prices = Prices()
-        self._volumes = Volumes()
-        self._times = Times()
-        self._lag_ns: int | None = None
         self._outgoing: list[str | Close] = []
         self._decode = self.shape.decode
         self._frame_bytes_max = settings.frame_bytes_max
@@ -68,7 +51,7 @@ class Listener(Session):
         self._watch_ns = 0
         self._data_ns = 0
         self._data_doublings = 0
-        self._gap_ns = -_GAP_RENEW_NS
+        self._gaps = Gaps()
 
     # What the caller does, in order.
 
@@ -88,6 +71,7 @@ class Listener(Session):
         self._unix_offset_ns = unix_ns - mono_ns
         self._pulse.start(mono_ns)
         self._watch_ns = mono_ns + _WATCH_NS
+        self._gaps.start()
         self._subscriptions.start(mono_ns)
         self._outgoing.extend(self._opening())
         self.on_time(mono_ns)
@@ -130,14 +114,15 @@ class Listener(Session):
         """The next monotonic time at which `on_time` must be called; None while nothing is due."""
         if not self._open or (self._closing and not self.in_maintenance):
             return None
-        due = min(self._watch_ns, self._pulse.due_ns(self._heard_ns))
-        asks = self._subscriptions.due_ns()
-        return due if asks is None else min(due, asks)
+        dues = (self._watch_ns, self._pulse.due_ns(self._heard_ns), self._subscriptions.due_ns(), self._gaps.due_ns)
+        return min(due for due in dues if due is not None)
 
     def on_time(self, mono_ns: int) -> None:
         """Do what is due: pings, subscriptions, retries, expiries. Harmless when called early."""
         if not self._open or (self._closing and not self.in_maintenance):
             return
+        if self._gaps.due_ns is not None and mono_ns >= self._gaps.due_ns:
+            self._mend_gap(mono_ns)
         if self._subscriptions.expire(mono_ns):
             self._close("no subscription was answered")
         while (ask := self._subscriptions.next_ask(mono_ns)) is not None:
@@ -164,34 +149,7 @@ class Listener(Session):
         if reason or code is not None:
             self._note(f"closed ({code}): {reason}" if code is not None else reason)
 
-    # What the caller may ask.
-
-    @property
-    def wanted(self) -> int:
-        """Symbols asked for."""
-        return len(self._subscriptions.markets)
-
-    @property
-    def subscribed(self) -> int:
-        """Symbols acknowledged or with data on the present connection."""
-        return self._subscriptions.active
-
-    @property
-    def refused(self) -> tuple[str, ...]:
-        """Symbols the venue refused, in its own spelling."""
-        return tuple(each.symbol for each in self._subscriptions.markets if each.status is Status.REFUSED)
-
-    @property
-    def lag_ms(self) -> int | None:
-        """Our time less the venue's at the newest tick that had one."""
-        return None if self._lag_ns is None else self._lag_ns // MS
-
-    def fresh(self, mono_ns: int) -> int:
-        """Symbols with data within `fresh_ms`."""
-        since = mono_ns - self.settings.fresh_ms * MS
-        return sum(each.data_ns is not None and each.data_ns >= since for each in self._subscriptions.markets)
-
-    # What a venue's module adds: its WebSocket frames.
+    # What a venue's module adds.
 
     @abstractmethod
     def _read(self, message: Any, mono_ns: int, unix_ns: int) -> list[Tick]:
@@ -211,9 +169,6 @@ class Listener(Session):
     def _unsubscribe(self, ask: Ask) -> list[str]:
         """Frames that unsubscribe them."""
 
-    def _listed(self, asset: str, listing: Listing) -> Market:
-        return Market(symbol=listing.symbol, label=listing.symbol, asset=asset, quote=listing.quote)
-
     def _opening(self) -> list[str]:
         """Frames to send as soon as the socket is open."""
         return []
@@ -223,9 +178,25 @@ class Listener(Session):
         raise NotImplementedError
 
     @classmethod
+    def parse_quote(
+        cls,
+        asset: str,
+        listing: Listing,
+        *,
+        status: int,
+        headers: Mapping[str, str],
+        body: bytes,
+        mono_ns: int,
+        unix_ns: int,
+    ) -> Tick:
+        """As every session; what means the same everywhere is judged here."""
+        refuse_status(listing, status, headers, wait_ms=cls.rest_limit.window_ms)
+        return live_tick(asset, listing, cls._quote(listing, status, headers, body), mono_ns=mono_ns, unix_ns=unix_ns)
+
+    @classmethod
     @abstractmethod
-    def market_of(cls, symbol: str) -> tuple[str, str] | None:
-        """Asset and quote currency that a symbol's spelling tells, in our names; None for a derivative or a riddle."""
+    def _quote(cls, listing: Listing, status: int, headers: Mapping[str, str], body: bytes) -> Quote:
+        """What an answer to `quote_request` says. Raises TrinityError as `parse_quote` does."""
 
     def read_answer(self, body: bytes, mono_ns: int, unix_ns: int) -> list[Tick]:
         """Ticks of a recorded REST answer whose shape tells that it holds tickers; never raises."""
@@ -245,62 +216,6 @@ class Listener(Session):
 
     # What a venue's module uses.
 
-    def _stranger(self, symbol: str | None) -> Market | None:
-        """The market of a symbol that is not wanted: None, or in a replay what its spelling tells."""
-        if not self.replay or symbol is None:
-            return None
-        found = self.market_of(symbol)
-        if found is None:
-            return None
-        asset, quote = found
-        market = Market(symbol=symbol, label=symbol, asset=asset, quote=quote)
-        if len(self._markets) < _STRANGERS_MAX:
-            self._markets[symbol] = market
-        return market
-
-    def _note_data(self, market: Market, mono_ns: int) -> None:
-        """One of a symbol's first frames since it was subscribed; to be called while `market.early` is not 0."""
-        self._subscriptions.data(market, mono_ns)
-
-    def _is_late(self, market: Market, sequence: int | None) -> bool:
-        """Whether a frame is no newer than one already taken, by an ordering number of the symbol; counted."""
-        if sequence is None or self.replay:
-            return False
-        if sequence <= market.sequence:
-            self.counts.frames_out_of_order += 1
-            return True
-        market.sequence = sequence
-        return False
-
-    def _ignored(self) -> list[Tick]:
-        """A frame of a known kind that holds no tick."""
-        self.counts.frames_ignored += 1
-        return []
-
-    def _unknown(self) -> list[Tick]:
-        """Well-formed, but of no kind that this version knows."""
-        self.counts.frames_unknown += 1
-        return []
-
-    def _invalid(self, why: str) -> list[Tick]:
-        self.counts.frames_invalid += 1
-        self._note(why)
-        return []
-
-    def _venue_error(self, words: str) -> None:
-        """The venue sent an error; what follows of it is the caller's."""
-        self.counts.venue_errors += 1
-        self._note(words)
-
-    def _note(self, words: str) -> None:
-        cut = words[:_DETAIL_MAX]
-        self.detail = "".join(char if char.isprintable() else " " for char in cut)
-
-    def _wanted_in(self, words: str) -> list[Market]:
-        """Wanted markets that an error text names in the venue's spelling."""
-        found = (self._markets.get(word) for word in _WORD.findall(words[:_WORDS_MAX]))
-        return [market for market in found if market is not None]
-
     def _close(self, reason: str, code: int = 1000) -> None:
         """Ask for another connection, once."""
         if not self._closing:
@@ -319,15 +234,22 @@ class Listener(Session):
         self.state = SessionState.LIVE if healthy else SessionState.SUBSCRIBING
 
     def _gap(self, mono_ns: int) -> None:
-        """The venue's sequence shows that frames were lost: fetch every symbol's newest state again."""
+        """The venue's sequence shows that frames are missing."""
         self.counts.sequence_gaps += 1
-        if mono_ns - self._gap_ns < _GAP_RENEW_NS:
-            self._close("frames were lost again and again")
-            return
-        self._gap_ns = mono_ns
-        self._subscriptions.renew(each for each in self._subscriptions.markets if each.status is Status.ACTIVE)
+        self._gaps.seen(mono_ns)
+
+    def _gap_remains(self) -> bool:
+        """Whether frames are still missing; a venue that can tell overrides it."""
+        return True
 
     # What the base does in time.
+
+    def _mend_gap(self, mono_ns: int) -> None:
+        mend = self._gaps.mend(mono_ns, remains=self._gap_remains())
+        if mend is Mend.RENEW:
+            self._subscriptions.renew(each for each in self._subscriptions.markets if each.status is Status.ACTIVE)
+        elif mend is Mend.GIVE_UP:
+            self._close("frames are lost again and again")
 
     def _first_tick(self, mono_ns: int) -> None:
         self.healthy_since_mono_ns = mono_ns

@@ -13,8 +13,9 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from enum import Enum
 from typing import Final
+
+from trinity_feeds.markets import Market, Status
 
 MS: Final = 1_000_000
 ASKS_MAX: Final = 4
@@ -25,46 +26,6 @@ REFUSAL_MS: Final = 3_600_000
 """A refused symbol is tried again on the first connection after this."""
 PAUSE_MS: Final = (2_000, 60_000)
 """First and longest pause after the venue called our requests too many."""
-
-
-class Status(Enum):
-    """Where a symbol stands on the present connection."""
-
-    WAITING = "waiting"
-    """To be asked for."""
-    ASKED = "asked"
-    ACTIVE = "active"
-    """Acknowledged, or data came."""
-    REFUSED = "refused"
-
-
-@dataclass(slots=True, eq=False)
-class Market:
-    """One symbol of a venue and how it fares."""
-
-    symbol: str
-    """As we ask for it."""
-    label: str
-    """As the venue's data calls it."""
-    asset: str
-    quote: str
-    status: Status = Status.WAITING
-    data_ns: int | None = None
-    """When data last came, on any connection; monotonic."""
-    since_ns: int = 0
-    """Silence before this does not count: it was acknowledged or subscribed anew then."""
-    early: int = 2
-    """Data frames still to be noted one by one: the first after subscribing may be a snapshot, the second is not."""
-    asks: int = 0
-    """Unanswered asks on this connection."""
-    woken: bool = False
-    """Subscribed anew because of silence, and silent since."""
-    doublings: int = 0
-    refused_ns: int = 0
-    reason: str = ""
-    """Why it was refused."""
-    sequence: int = -1
-    """Highest ordering number taken on this connection."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from trinity_feeds.subscriptions import MS, Ask, Market, Pace, Status, Subscriptions
+from trinity_feeds.markets import Market, Status
+from trinity_feeds.subscriptions import MS, Ask, Pace, Subscriptions
 
 S = 1_000 * MS
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from feeds.venue_accents import CoinbaseAccent
-from feeds.venue_stage import SECOND, Stage, figures, frames
+from feeds.venue_stage import Stage, figures, frames
 from trinity_core.venues import Venue
 from trinity_feeds.venues.coinbase import CoinbaseSession
 
@@ -104,25 +104,52 @@ def test_a_gap_is_counted_and_every_symbol_subscribed_anew() -> None:
     stage.hear(numbered(0))
     assert len(stage.hear(numbered(3))) == 1
     assert stage.session.counts.sequence_gaps == 1
-    assert [frame["type"] for frame in stage.run(1_000)] == ["unsubscribe", "subscribe"]
+    assert stage.run(499) == []
+    assert [frame["type"] for frame in stage.run(500)] == ["unsubscribe", "subscribe"]
     assert stage.session.counts.resubscriptions == 2
     assert stage.close is None
 
 
+def test_frames_that_come_late_are_dropped_and_nothing_is_lost() -> None:
+    stage = ready()
+    for number in (0, 2, 1, 5, 4, 3):
+        stage.hear(numbered(number))
+    assert stage.run(2_000) == []
+    counts = stage.session.counts
+    assert (counts.ticks, counts.sequence_gaps, counts.frames_out_of_order, counts.resubscriptions) == (3, 2, 3, 0)
+
+
+def test_a_gap_of_a_million_frames_costs_no_more_than_one() -> None:
+    stage = ready()
+    stage.hear(numbered(0))
+    stage.hear(numbered(9_000_000_000_000_000_000))
+    assert len(stage.session._missing) <= 1_000
+    assert [frame["type"] for frame in stage.run(1_000)] == ["unsubscribe", "subscribe"]
+
+
 def test_gaps_again_and_again_end_the_connection() -> None:
     stage = ready()
-    for number in (0, 2, 4):
+    number = 0
+    for _ in range(30):
         stage.hear(numbered(number))
-    assert stage.session.counts.sequence_gaps == 2
+        number += 2
+        stage.run(1_000)
     assert stage.close is not None
+    assert "lost" in stage.close.reason
+    assert stage.session.counts.resubscriptions == 4
 
 
 def test_gaps_far_apart_do_not() -> None:
     stage = ready()
-    for number in (0, 2, 4, 6):
+    number = 0
+    for _ in range(8):
         stage.hear(numbered(number))
-        stage.now_ns += 11 * SECOND
-    assert stage.session.counts.sequence_gaps == 3
+        number += 2
+        for _ in range(30):
+            stage.run(1_000)
+            stage.hear(numbered(number))
+            number += 1
+    assert stage.session.counts.sequence_gaps == 8
     assert stage.close is None
 
 

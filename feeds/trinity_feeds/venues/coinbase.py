@@ -14,28 +14,24 @@ import msgspec
 from trinity_core.assets import Listing
 from trinity_core.ticks import Tick
 from trinity_core.venues import Venue
-from trinity_feeds.answers import live_tick, not_listed, refuse_status, unavailable
+from trinity_feeds.answers import Quote, not_listed, read_body, unavailable
 from trinity_feeds.listener import Listener
 from trinity_feeds.literals import Ordinal, Times, price_of, volume_of
+from trinity_feeds.markets import Market
 from trinity_feeds.shapes import Shape
-from trinity_feeds.subscriptions import Ask, Market, Pace
+from trinity_feeds.subscriptions import Ask, Pace
 from trinity_feeds.symbols import split
 from trinity_feeds.terms import ConnectLimit, Keepalive, QuoteRequest, RateLimit, SessionSettings
 
 _VENUE: Final = Venue.COINBASE
 _OWN_NAMES: Final[Mapping[str, str]] = {
-    "JUPITER": "JUP",
-    "MANTLE": "MNT",
-    "COSMOSDYDX": "DYDX",
-    "ZETACHAIN": "ZETA",
-    "CORECHAIN": "CORE",
-    "CGLD": "CELO",
-    "LIGHTER": "LIT",
-    "PAX": "USDP",
-}
+    "JUPITER": "JUP", "MANTLE": "MNT", "COSMOSDYDX": "DYDX", "ZETACHAIN": "ZETA",
+    "CORECHAIN": "CORE", "CGLD": "CELO", "LIGHTER": "LIT", "PAX": "USDP",
+}  # fmt: skip
 """Base names that differ from everybody's."""
 _OTHER_CHANNELS: Final = frozenset({"heartbeats", "ticker_batch", "market_trades", "l2_data", "candles", "status"})
 _OTHER_TYPES: Final = frozenset({"heartbeat", "snapshot", "l2update", "match", "last_match", "status"})
+_MISSING_MAX: Final = 1_000
 _TICKER_NAMES: Final = frozenset({"ticker", "ticker_1000", "ticker_batch"})
 
 
@@ -84,7 +80,7 @@ class _Frame(msgspec.Struct, gc=False):
 _FRAME: Final[Shape[_Frame]] = Shape(_Frame)
 
 
-class _Quote(msgspec.Struct, gc=False):
+class _Row(msgspec.Struct, gc=False):
     """Of `/products/{id}/ticker`; of the Advanced listing the last two as well."""
 
     price: str | None = None
@@ -98,10 +94,10 @@ class _Quote(msgspec.Struct, gc=False):
 
 
 class _Products(msgspec.Struct, gc=False):
-    products: list[_Quote] | None = None
+    products: list[_Row] | None = None
 
 
-_QUOTE: Final[Shape[_Quote]] = Shape(_Quote)
+_QUOTE: Final[Shape[_Row]] = Shape(_Row)
 _PRODUCTS: Final[Shape[_Products]] = Shape(_Products)
 
 
@@ -125,17 +121,20 @@ class CoinbaseSession(Listener):
         super().__init__(listings=listings, settings=settings, replay=replay)
         self._expected = -1
         """Next `sequence_num`; -1 before the first."""
+        self._missing: set[int] = set()
+        """Numbers passed over that have not come late."""
 
     def connected(self, mono_ns: int, unix_ns: int) -> None:
         """The sequence starts anew with each connection."""
         self._expected = -1
+        self._missing.clear()
         super().connected(mono_ns, unix_ns)
 
     def _read(self, message: _Frame, mono_ns: int, unix_ns: int) -> list[Tick]:
         number = message.sequence_num
-        if number is not None and number != self._expected and self._is_out_of_sequence(number, mono_ns):
-            return []
         if number is not None:
+            if number != self._expected and self._is_out_of_sequence(number, mono_ns):
+                return []
             self._expected = number + 1
         if message.channel == "ticker" and message.events is not None:
             return self._tickers(message, message.events, mono_ns, unix_ns) or self._ignored()
@@ -148,10 +147,17 @@ class CoinbaseSession(Listener):
         if self.replay or self._expected < 0:
             return False
         if number < self._expected:
+            self._missing.discard(number)
             self.counts.frames_out_of_order += 1
             return True
+        self._missing.update(range(self._expected, min(number, self._expected + _MISSING_MAX)))
         self._gap(mono_ns)
         return False
+
+    def _gap_remains(self) -> bool:
+        remains = bool(self._missing)
+        self._missing.clear()
+        return remains
 
     def _tickers(self, message: _Frame, events: list[_Event], mono_ns: int, unix_ns: int) -> list[Tick]:
         markets, prices, volumes = self._markets, self._prices, self._volumes
@@ -163,7 +169,7 @@ class CoinbaseSession(Listener):
         ticks = []
         for event in events:
             for row in event.tickers or ():
-                market = markets.get(row.product_id) or self._stranger(row.product_id)
+                market = markets[row.product_id]
                 if market is None:
                     continue
                 market.data_ns = mono_ns
@@ -190,35 +196,20 @@ class CoinbaseSession(Listener):
         return ticks
 
     def _exchange_ticker(self, message: _Frame, mono_ns: int, unix_ns: int) -> list[Tick]:
-        market = self._markets.get(message.product_id) or self._stranger(message.product_id)
+        market = self._markets[message.product_id]
         if market is None or self._is_late(market, message.sequence):
             return []
-        market.data_ns = mono_ns
-        if market.early:
-            self._note_data(market, mono_ns)
-        prices = self._prices
-        price, bid, ask = prices[message.price], prices[message.best_bid], prices[message.best_ask]
-        if price is None and bid is None and ask is None:
-            return []
-        time_ns = self._times.ns(message.time)
-        if time_ns is not None:
-            self._lag_ns = unix_ns - time_ns
-        return [
-            Tick(
-                _VENUE,
-                market.asset,
-                market.label,
-                market.quote,
-                price,
-                bid,
-                ask,
-                self._volumes[message.volume_24h],
-                time_ns,
-                message.sequence,
-                unix_ns,
-                mono_ns,
-            )
-        ]
+        return self._tick(
+            market,
+            price=self._prices[message.price],
+            bid=self._prices[message.best_bid],
+            ask=self._prices[message.best_ask],
+            volume=self._volumes[message.volume_24h],
+            time_ns=self._times.ns(message.time),
+            sequence=message.sequence,
+            mono_ns=mono_ns,
+            unix_ns=unix_ns,
+        )
 
     def _other(self, message: _Frame, mono_ns: int) -> list[Tick]:
         if message.type == "error":
@@ -248,7 +239,7 @@ class CoinbaseSession(Listener):
         self._venue_error(words)
         if "rate" in words.lower() or "too many" in words.lower():
             self._subscriptions.slow_down(mono_ns)
-        elif named := self._wanted_in(words):
+        elif named := self._markets.named_in(words):
             # The others of the request go through, and stand in the list that follows.
             for market in named:
                 self._subscriptions.refuse(market, words, mono_ns)
@@ -283,38 +274,15 @@ class CoinbaseSession(Listener):
         return QuoteRequest(f"/products/{listing.symbol}/ticker", {})
 
     @classmethod
-    def parse_quote(
-        cls,
-        asset: str,
-        listing: Listing,
-        *,
-        status: int,
-        headers: Mapping[str, str],
-        body: bytes,
-        mono_ns: int,
-        unix_ns: int,
-    ) -> Tick:
+    def _quote(cls, listing: Listing, status: int, headers: Mapping[str, str], body: bytes) -> Quote:
         """Errors are a `message`; a product that is unknown is a 404, one that is delisted a 400."""
-        refuse_status(listing, status, headers, wait_ms=cls.rest_limit.window_ms)
         if status in (400, 404):
             raise not_listed(listing)
-        try:
-            row = _QUOTE.read(body)
-        except (ValueError, RecursionError) as error:
-            raise unavailable(_VENUE, f"HTTP status {status}, unreadable answer") from error
+        row = read_body(_QUOTE, listing, status, body)
         if status != 200 or row.message is not None:
             raise unavailable(_VENUE, f"HTTP status {status}: {row.message}")
-        return live_tick(
-            asset,
-            listing,
-            price=price_of(row.price),
-            bid=price_of(row.bid),
-            ask=price_of(row.ask),
-            volume=volume_of(row.volume),
-            venue_time_ns=Times().ns(row.time),
-            mono_ns=mono_ns,
-            unix_ns=unix_ns,
-        )
+        numbers = (price_of(row.price), price_of(row.bid), price_of(row.ask), volume_of(row.volume))
+        return Quote(*numbers, time_ns=Times().ns(row.time))
 
     def _read_answer(self, body: bytes, mono_ns: int, unix_ns: int) -> list[Tick]:
         """Rows that name their product: of the Advanced listing, one or all."""

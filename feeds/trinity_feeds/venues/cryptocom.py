@@ -11,7 +11,7 @@ from msgspec import Raw
 from trinity_core.assets import Listing
 from trinity_core.ticks import Tick
 from trinity_core.venues import Venue
-from trinity_feeds.answers import live_tick, not_listed, rate_limited, refuse_status, unavailable
+from trinity_feeds.answers import Quote, not_listed, rate_limited, read_body, unavailable
 from trinity_feeds.listener import Listener
 from trinity_feeds.literals import UnixMs, price_of, volume_of
 from trinity_feeds.shapes import NULL, Shape
@@ -89,7 +89,7 @@ class CryptocomSession(Listener):
         ticks = []
         for row in rows:
             symbol = row.i or name
-            market = markets.get(symbol) or self._stranger(symbol)
+            market = markets[symbol]
             if market is None:
                 continue
             market.data_ns = mono_ns
@@ -122,7 +122,7 @@ class CryptocomSession(Listener):
     def _other(self, message: _Frame, mono_ns: int) -> list[Tick]:
         if message.method == "public/heartbeat":
             number = bytes(message.id)
-            if number.isdigit():
+            if self._open and number.isdigit():
                 self._outgoing.append(f'{{"id":{number.decode()},"method":"public/respond-heartbeat"}}')
         elif message.code:
             self._error(message, message.code, mono_ns)
@@ -175,44 +175,20 @@ class CryptocomSession(Listener):
         return QuoteRequest("/exchange/v1/public/get-tickers", {"instrument_name": listing.symbol})
 
     @classmethod
-    def parse_quote(
-        cls,
-        asset: str,
-        listing: Listing,
-        *,
-        status: int,
-        headers: Mapping[str, str],
-        body: bytes,
-        mono_ns: int,
-        unix_ns: int,
-    ) -> Tick:
+    def _quote(cls, listing: Listing, status: int, headers: Mapping[str, str], body: bytes) -> Quote:
         """Errors are a `code` other than 0, with any HTTP status."""
-        refuse_status(listing, status, headers, wait_ms=cls.rest_limit.window_ms)
-        try:
-            answer = _FRAME.read(body)
-        except (ValueError, RecursionError) as error:
-            raise unavailable(_VENUE, f"HTTP status {status}, unreadable answer") from error
+        answer = read_body(_FRAME, listing, status, body)
         if answer.code == _TOO_MANY:
             raise rate_limited(_VENUE, headers, wait_ms=cls.rest_limit.window_ms)
         if answer.code in _NOT_FOUND:
             raise not_listed(listing)
         if answer.code != 0 or answer.result is None:
             raise unavailable(_VENUE, f"HTTP status {status}, code {answer.code}: {answer.message}")
-        rows = [row for row in answer.result.data or () if row.i == listing.symbol]
-        if not rows:
-            raise not_listed(listing)
-        row = rows[0]
-        return live_tick(
-            asset,
-            listing,
-            price=price_of(bytes(row.a)),
-            bid=price_of(bytes(row.b)),
-            ask=price_of(bytes(row.k)),
-            volume=volume_of(bytes(row.v)),
-            venue_time_ns=None if row.t is None else row.t * 1_000_000,
-            mono_ns=mono_ns,
-            unix_ns=unix_ns,
-        )
+        for row in answer.result.data or ():
+            if row.i == listing.symbol:
+                prices = (price_of(bytes(row.a)), price_of(bytes(row.b)), price_of(bytes(row.k)))
+                return Quote(*prices, volume_of(bytes(row.v)), None if row.t is None else row.t * 1_000_000)
+        raise not_listed(listing)
 
     def _read_answer(self, body: bytes, mono_ns: int, unix_ns: int) -> list[Tick]:
         """The whole answer, or its rows alone."""

@@ -10,7 +10,7 @@ import msgspec
 from trinity_core.assets import Listing
 from trinity_core.ticks import Tick
 from trinity_core.venues import Venue
-from trinity_feeds.answers import live_tick, not_listed, rate_limited, refuse_status, unavailable
+from trinity_feeds.answers import Quote, not_listed, rate_limited, read_body, unavailable
 from trinity_feeds.listener import Listener
 from trinity_feeds.literals import Ordinal, UnixMs, UnixS, price_of, volume_of
 from trinity_feeds.shapes import Shape
@@ -91,7 +91,7 @@ class GateioSession(Listener):
         return self._other(message, mono_ns)
 
     def _ticker(self, message: _Frame, result: _Result, mono_ns: int, unix_ns: int) -> list[Tick]:
-        market = self._markets.get(result.currency_pair) or self._stranger(result.currency_pair)
+        market = self._markets[result.currency_pair]
         if market is None:
             return []
         market.data_ns = mono_ns
@@ -127,32 +127,18 @@ class GateioSession(Listener):
 
     def _book_ticker(self, result: _Result, mono_ns: int, unix_ns: int) -> list[Tick]:
         """Best bid and ask only; not subscribed, but read where it comes."""
-        market = self._markets.get(result.s) or self._stranger(result.s)
+        market = self._markets[result.s]
         if market is None or self._is_late(market, result.u):
             return []
-        market.data_ns = mono_ns
-        if market.early:
-            self._note_data(market, mono_ns)
-        bid, ask = self._prices[result.b], self._prices[result.a]
-        if bid is None and ask is None:
-            return []
-        time_ns = None if result.t is None else result.t * 1_000_000
-        return [
-            Tick(
-                _VENUE,
-                market.asset,
-                market.label,
-                market.quote,
-                None,
-                bid,
-                ask,
-                None,
-                time_ns,
-                result.u,
-                unix_ns,
-                mono_ns,
-            )
-        ]
+        return self._tick(
+            market,
+            bid=self._prices[result.b],
+            ask=self._prices[result.a],
+            time_ns=None if result.t is None else result.t * 1_000_000,
+            sequence=result.u,
+            mono_ns=mono_ns,
+            unix_ns=unix_ns,
+        )
 
     def _other(self, message: _Frame, mono_ns: int) -> list[Tick]:
         if message.channel == "spot.pong":
@@ -182,7 +168,7 @@ class GateioSession(Listener):
         if error.code == _SERVER_ERROR:
             self._subscriptions.slow_down(mono_ns)
         else:
-            self._subscriptions.failed(message.id, words, mono_ns, self._wanted_in(error.message or ""))
+            self._subscriptions.failed(message.id, words, mono_ns, self._markets.named_in(error.message or ""))
 
     def _subscribe(self, ask: Ask) -> list[str]:
         return [self._request(ask, "subscribe")]
@@ -211,43 +197,20 @@ class GateioSession(Listener):
         return QuoteRequest("/api/v4/spot/tickers", {"currency_pair": listing.symbol})
 
     @classmethod
-    def parse_quote(
-        cls,
-        asset: str,
-        listing: Listing,
-        *,
-        status: int,
-        headers: Mapping[str, str],
-        body: bytes,
-        mono_ns: int,
-        unix_ns: int,
-    ) -> Tick:
+    def _quote(cls, listing: Listing, status: int, headers: Mapping[str, str], body: bytes) -> Quote:
         """Errors are an object with a `label`."""
-        refuse_status(listing, status, headers, wait_ms=cls.rest_limit.window_ms)
-        try:
-            if status != 200:
-                refusal = _REFUSAL.read(body)
-                if refusal.label in _NO_SUCH_PAIR:
-                    raise not_listed(listing)
-                if refusal.label == "TOO_MANY_REQUESTS":
-                    raise rate_limited(_VENUE, headers, wait_ms=cls.rest_limit.window_ms)
-                raise unavailable(_VENUE, f"HTTP status {status}, {refusal.label}: {refusal.message}")
-            rows = [row for row in _ROWS.read(body) if row.currency_pair == listing.symbol]
-        except (ValueError, RecursionError) as error:
-            raise unavailable(_VENUE, f"HTTP status {status}, unreadable answer") from error
-        if not rows:
-            raise unavailable(_VENUE, f"an answer without {listing.symbol}")
-        return live_tick(
-            asset,
-            listing,
-            price=price_of(rows[0].last),
-            bid=price_of(rows[0].highest_bid),
-            ask=price_of(rows[0].lowest_ask),
-            volume=volume_of(rows[0].base_volume),
-            venue_time_ns=None,
-            mono_ns=mono_ns,
-            unix_ns=unix_ns,
-        )
+        if status != 200:
+            refusal = read_body(_REFUSAL, listing, status, body)
+            if refusal.label in _NO_SUCH_PAIR:
+                raise not_listed(listing)
+            if refusal.label == "TOO_MANY_REQUESTS":
+                raise rate_limited(_VENUE, headers, wait_ms=cls.rest_limit.window_ms)
+            raise unavailable(_VENUE, f"HTTP status {status}, {refusal.label}: {refusal.message}")
+        for row in read_body(_ROWS, listing, status, body):
+            if row.currency_pair == listing.symbol:
+                prices = (price_of(row.last), price_of(row.highest_bid), price_of(row.lowest_ask))
+                return Quote(*prices, volume_of(row.base_volume))
+        raise unavailable(_VENUE, f"an answer without {listing.symbol}")
 
     def _read_answer(self, body: bytes, mono_ns: int, unix_ns: int) -> list[Tick]:
         ticks = []

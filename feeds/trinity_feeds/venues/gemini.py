@@ -10,7 +10,7 @@ import msgspec
 from trinity_core.assets import Listing
 from trinity_core.ticks import Tick
 from trinity_core.venues import Venue
-from trinity_feeds.answers import live_tick, not_listed, rate_limited, refuse_status, unavailable
+from trinity_feeds.answers import Quote, not_listed, rate_limited, read_body, unavailable
 from trinity_feeds.listener import Listener
 from trinity_feeds.literals import Ordinal, UnixMs, UnixNs, price_of, volume_of
 from trinity_feeds.shapes import NULL, Shape
@@ -61,7 +61,7 @@ class _Frame(msgspec.Struct, gc=False):
 _FRAME: Final[Shape[_Frame]] = Shape(_Frame)
 
 
-class _Quote(msgspec.Struct, gc=False):
+class _Row(msgspec.Struct, gc=False):
     """Of `/v1/pubticker/{symbol}`, or an error; `symbol` and `close` are of `/v2/ticker/{symbol}`."""
 
     bid: str | None = None
@@ -79,7 +79,7 @@ class _Stamp(msgspec.Struct, gc=False):
     ms: UnixMs | None = None
 
 
-_QUOTE: Final[Shape[_Quote]] = Shape(_Quote)
+_QUOTE: Final[Shape[_Row]] = Shape(_Row)
 _STAMP: Final[Shape[_Stamp]] = Shape(_Stamp)
 
 
@@ -101,7 +101,7 @@ class GeminiSession(Listener):
         return self._ticker(message, mono_ns, unix_ns) or self._ignored()
 
     def _ticker(self, message: _Frame, mono_ns: int, unix_ns: int) -> list[Tick]:
-        market = self._markets.get(message.s) or self._stranger(message.s)
+        market = self._markets[message.s]
         if market is None or self._is_late(market, message.u):
             return []
         market.data_ns = mono_ns
@@ -158,7 +158,7 @@ class GeminiSession(Listener):
             if error.code == _TOO_MANY or message.status == 429:
                 self._subscriptions.slow_down(mono_ns)
             else:
-                self._subscriptions.failed(number, words, mono_ns, self._wanted_in(error.msg or ""))
+                self._subscriptions.failed(number, words, mono_ns, self._markets.named_in(error.msg or ""))
 
     def _subscribe(self, ask: Ask) -> list[str]:
         return [_request("subscribe", ask, ask.number)]
@@ -182,23 +182,9 @@ class GeminiSession(Listener):
         return QuoteRequest(f"/v1/pubticker/{listing.symbol}", {})
 
     @classmethod
-    def parse_quote(
-        cls,
-        asset: str,
-        listing: Listing,
-        *,
-        status: int,
-        headers: Mapping[str, str],
-        body: bytes,
-        mono_ns: int,
-        unix_ns: int,
-    ) -> Tick:
+    def _quote(cls, listing: Listing, status: int, headers: Mapping[str, str], body: bytes) -> Quote:
         """Errors have `result` "error" and a `reason`."""
-        refuse_status(listing, status, headers, wait_ms=cls.rest_limit.window_ms)
-        try:
-            row = _QUOTE.read(body)
-        except (ValueError, RecursionError) as error:
-            raise unavailable(_VENUE, f"HTTP status {status}, unreadable answer") from error
+        row = read_body(_QUOTE, listing, status, body)
         words = f"{row.reason}: {row.message}"
         if "RateLimit" in words:
             raise rate_limited(_VENUE, headers, wait_ms=cls.rest_limit.window_ms)
@@ -206,47 +192,31 @@ class GeminiSession(Listener):
             raise not_listed(listing)
         if status != 200 or row.result == "error":
             raise unavailable(_VENUE, f"HTTP status {status}, {words}")
-        base = listing.symbol.upper().removesuffix(listing.quote)
-        return live_tick(
-            asset,
-            listing,
-            price=price_of(row.last),
-            bid=price_of(row.bid),
-            ask=price_of(row.ask),
-            volume=volume_of(bytes((row.volume or {}).get(base, NULL))),
-            venue_time_ns=_time_of(row),
-            mono_ns=mono_ns,
-            unix_ns=unix_ns,
-        )
+        volume = (row.volume or {}).get(listing.symbol.upper().removesuffix(listing.quote), NULL)
+        numbers = (price_of(row.last), price_of(row.bid), price_of(row.ask), volume_of(bytes(volume)))
+        return Quote(*numbers, time_ns=_time_of(row))
 
     def _read_answer(self, body: bytes, mono_ns: int, unix_ns: int) -> list[Tick]:
         """`/v2/ticker` names its symbol; `/v1/pubticker` only its currencies, base first."""
         row = _QUOTE.read(body)
         currencies = [key for key in row.volume or () if key != "timestamp"]
         symbol = row.symbol or "".join(currencies)
-        market = self._markets.get(symbol) or self._stranger(symbol)
-        price, bid, ask = price_of(row.last or row.close), price_of(row.bid), price_of(row.ask)
-        if market is None or (row.symbol is None and len(currencies) != 2) or (bid is None and ask is None):
+        if (row.symbol is None and len(currencies) != 2) or (row.bid is None and row.ask is None):
             return self._ignored()
-        return [
-            Tick(
-                _VENUE,
-                market.asset,
-                market.label,
-                market.quote,
-                price,
-                bid,
-                ask,
-                volume_of(bytes(row.volume[currencies[0]])) if row.volume else None,
-                _time_of(row),
-                None,
-                unix_ns,
-                mono_ns,
-            )
-        ]
+        ticks = self._tick(
+            self._markets[symbol],
+            price=price_of(row.last or row.close),
+            bid=price_of(row.bid),
+            ask=price_of(row.ask),
+            volume=volume_of(bytes(row.volume[currencies[0]])) if row.volume else None,
+            time_ns=_time_of(row),
+            mono_ns=mono_ns,
+            unix_ns=unix_ns,
+        )
+        return ticks or self._ignored()
 
 
-def _time_of(row: _Quote) -> int | None:
+def _time_of(row: _Row) -> int | None:
     stamp = bytes((row.volume or {}).get("timestamp", NULL))
     milliseconds = _STAMP.read(b'{"ms":' + stamp + b"}").ms
     return None if milliseconds is None else milliseconds * 1_000_000

@@ -11,7 +11,7 @@ from msgspec import Raw
 from trinity_core.assets import Listing
 from trinity_core.ticks import Tick
 from trinity_core.venues import Venue
-from trinity_feeds.answers import live_tick, not_listed, rate_limited, refuse_status, unavailable
+from trinity_feeds.answers import Quote, not_listed, rate_limited, read_body, unavailable
 from trinity_feeds.listener import Listener
 from trinity_feeds.literals import price_of, volume_of
 from trinity_feeds.shapes import NULL, Shape
@@ -102,7 +102,7 @@ class KrakenSession(Listener):
         markets, prices = self._markets, self._prices
         ticks = []
         for row in rows:
-            market = markets.get(row.symbol) or self._stranger(row.symbol)
+            market = markets[row.symbol]
             if market is None:
                 continue
             market.data_ns = mono_ns
@@ -159,7 +159,7 @@ class KrakenSession(Listener):
         words = message.error or "refused without a reason"
         self._venue_error(words)
         named = self._markets.get(message.symbol)
-        markets = self._wanted_in(words) if named is None else [named]
+        markets = self._markets.named_in(words) if named is None else [named]
         if "rate" in words.lower():
             self._subscriptions.slow_down(mono_ns)
         for market in markets:
@@ -187,30 +187,15 @@ class KrakenSession(Listener):
         return self._old_ticker(symbol, row, mono_ns, unix_ns) or self._ignored()
 
     def _old_ticker(self, symbol: str, row: _OldTicker, mono_ns: int, unix_ns: int) -> list[Tick]:
-        market = self._markets.get(symbol) or self._stranger(symbol)
-        if market is None:
-            return []
-        market.data_ns = mono_ns
-        prices = self._prices
-        price, bid, ask = prices[_at(row.c, 0)], prices[_at(row.b, 0)], prices[_at(row.a, 0)]
-        if price is None and bid is None and ask is None:
-            return []
-        return [
-            Tick(
-                _VENUE,
-                market.asset,
-                market.label,
-                market.quote,
-                price,
-                bid,
-                ask,
-                self._volumes[_at(row.v, 1)],
-                None,
-                None,
-                unix_ns,
-                mono_ns,
-            )
-        ]
+        return self._tick(
+            self._markets[symbol],
+            price=self._prices[_at(row.c, 0)],
+            bid=self._prices[_at(row.b, 0)],
+            ask=self._prices[_at(row.a, 0)],
+            volume=self._volumes[_at(row.v, 1)],
+            mono_ns=mono_ns,
+            unix_ns=unix_ns,
+        )
 
     def _subscribe(self, ask: Ask) -> list[str]:
         extra = {"event_trigger": "bbo", "snapshot": True}
@@ -238,23 +223,9 @@ class KrakenSession(Listener):
         )
 
     @classmethod
-    def parse_quote(
-        cls,
-        asset: str,
-        listing: Listing,
-        *,
-        status: int,
-        headers: Mapping[str, str],
-        body: bytes,
-        mono_ns: int,
-        unix_ns: int,
-    ) -> Tick:
+    def _quote(cls, listing: Listing, status: int, headers: Mapping[str, str], body: bytes) -> Quote:
         """Errors come with HTTP status 200 and a list of words. One pair was asked for, so one entry is the answer."""
-        refuse_status(listing, status, headers, wait_ms=cls.rest_limit.window_ms)
-        try:
-            answer = _ANSWER.read(body)
-        except (ValueError, RecursionError) as error:
-            raise unavailable(_VENUE, f"HTTP status {status}, unreadable answer") from error
+        answer = read_body(_ANSWER, listing, status, body)
         words = ", ".join(answer.error or ())
         if "Unknown asset pair" in words:
             raise not_listed(listing)
@@ -263,16 +234,9 @@ class KrakenSession(Listener):
         rows = list((answer.result or {}).values())
         if words or status != 200 or len(rows) != 1:
             raise unavailable(_VENUE, words or f"HTTP status {status}, {len(rows)} tickers")
-        return live_tick(
-            asset,
-            listing,
-            price=price_of(_at(rows[0].c, 0)),
-            bid=price_of(_at(rows[0].b, 0)),
-            ask=price_of(_at(rows[0].a, 0)),
-            volume=volume_of(_at(rows[0].v, 1)),
-            venue_time_ns=None,
-            mono_ns=mono_ns,
-            unix_ns=unix_ns,
+        row = rows[0]
+        return Quote(
+            price_of(_at(row.c, 0)), price_of(_at(row.b, 0)), price_of(_at(row.a, 0)), volume_of(_at(row.v, 1))
         )
 
     def _read_answer(self, body: bytes, mono_ns: int, unix_ns: int) -> list[Tick]:

@@ -10,7 +10,7 @@ import msgspec
 from trinity_core.assets import Listing
 from trinity_core.ticks import Tick
 from trinity_core.venues import Venue
-from trinity_feeds.answers import live_tick, not_listed, rate_limited, refuse_status, unavailable
+from trinity_feeds.answers import Quote, not_listed, rate_limited, read_body, unavailable
 from trinity_feeds.listener import Listener
 from trinity_feeds.literals import UnixMs, price_of, volume_of
 from trinity_feeds.shapes import Shape
@@ -20,6 +20,7 @@ from trinity_feeds.terms import ConnectLimit, Keepalive, QuoteRequest, RateLimit
 
 _VENUE: Final = Venue.OKX
 _TOO_MANY: Final = ("60014", "50011")
+_NOT_FOUND: Final = "51001"
 _UPGRADE: Final = "64008"
 _OTHER_CHANNELS: Final = frozenset(
     {"trades", "trades-all", "books", "books5", "bbo-tbt", "books-l2-tbt", "books50-l2-tbt"}
@@ -85,7 +86,7 @@ class OkxSession(Listener):
         markets, prices, volumes = self._markets, self._prices, self._volumes
         ticks = []
         for row in rows:
-            market = markets.get(row.symbol) or self._stranger(row.symbol)
+            market = markets[row.symbol]
             if market is None:
                 continue
             market.data_ns = mono_ns
@@ -123,7 +124,7 @@ class OkxSession(Listener):
                 self._subscriptions.activate(market, mono_ns)
         elif event == "error":
             self._venue_error(words)
-            named = self._wanted_in(message.msg or "")
+            named = self._markets.named_in(message.msg or "")
             if message.code in _TOO_MANY:
                 self._subscriptions.slow_down(mono_ns)
             else:
@@ -159,42 +160,18 @@ class OkxSession(Listener):
         return QuoteRequest("/api/v5/market/ticker", {"instId": listing.symbol})
 
     @classmethod
-    def parse_quote(
-        cls,
-        asset: str,
-        listing: Listing,
-        *,
-        status: int,
-        headers: Mapping[str, str],
-        body: bytes,
-        mono_ns: int,
-        unix_ns: int,
-    ) -> Tick:
+    def _quote(cls, listing: Listing, status: int, headers: Mapping[str, str], body: bytes) -> Quote:
         """Errors come with HTTP status 200 and a `code` that is not "0"."""
-        refuse_status(listing, status, headers, wait_ms=cls.rest_limit.window_ms)
-        try:
-            answer = _FRAME.read(body)
-        except (ValueError, RecursionError) as error:
-            raise unavailable(listing.venue, f"HTTP status {status}, unreadable answer") from error
+        answer = read_body(_FRAME, listing, status, body)
         if answer.code in _TOO_MANY:
-            raise rate_limited(listing.venue, headers, wait_ms=cls.rest_limit.window_ms)
-        if answer.code == "51001":
+            raise rate_limited(_VENUE, headers, wait_ms=cls.rest_limit.window_ms)
+        if answer.code == _NOT_FOUND:
             raise not_listed(listing)
-        rows = [row for row in answer.data or () if row.symbol == listing.symbol]
-        if answer.code != "0" or not rows:
-            raise unavailable(listing.venue, f"HTTP status {status}, code {answer.code}: {answer.msg}")
-        row = rows[0]
-        return live_tick(
-            asset,
-            listing,
-            price=price_of(row.last),
-            bid=price_of(row.bid),
-            ask=price_of(row.ask),
-            volume=volume_of(row.vol24h),
-            venue_time_ns=None if row.ts is None else row.ts * 1_000_000,
-            mono_ns=mono_ns,
-            unix_ns=unix_ns,
-        )
+        for row in answer.data or ():
+            if row.symbol == listing.symbol and answer.code == "0":
+                numbers = (price_of(row.last), price_of(row.bid), price_of(row.ask), volume_of(row.vol24h))
+                return Quote(*numbers, None if row.ts is None else row.ts * 1_000_000)
+        raise unavailable(_VENUE, f"HTTP status {status}, code {answer.code}: {answer.msg}")
 
     def _read_answer(self, body: bytes, mono_ns: int, unix_ns: int) -> list[Tick]:
         rows = [row for row in _FRAME.read(body).data or () if row.bid is not None and row.ask is not None]
