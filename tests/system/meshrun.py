@@ -46,6 +46,7 @@ class Mesh:
             base_url=f"http://{self.facts['http']}",
             headers={"Authorization": f"Bearer {self.key}", **headers},
             timeout=10,
+            verify=False,  # plain HTTP: nothing to verify, and a TLS context is slow to make
             trust_env=False,
         )
 

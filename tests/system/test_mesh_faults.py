@@ -9,7 +9,9 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -72,6 +74,56 @@ def test_when_every_venue_falls_silent_no_price_stays_fresh_and_all_come_back(me
     finally:
         os.kill(sandbox, signal.SIGCONT)
     wait_until(lambda: state_of(mesh) == "STATE_FRESH")
+
+
+def control(mesh: Mesh, path: str, **query: str | float) -> Any:
+    """Ask the sandbox's control endpoint."""
+    answer = httpx.get(f"{mesh.facts['sandbox_control']}{path}", params=query, trust_env=False, verify=False)
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def explain(mesh: Mesh, asset: str) -> dict[str, Any]:
+    with mesh.http() as client:
+        body: dict[str, Any] = client.get(f"/v1/prices/{asset}:explain").json()
+    return body
+
+
+def test_two_lying_venues_of_six_are_set_aside_and_come_back_by_themselves(mesh: Mesh) -> None:
+    for venue, factor in (("kraken", 1.5), ("gemini", 1.5)):
+        control(mesh, "/fault", venue=venue, kind="spike", factor=factor, asset="BTC", for_s=120)
+    try:
+        wait_until(lambda: exclusions(mesh) == {"kraken": "EXCLUSION_OUTLIER", "gemini": "EXCLUSION_OUTLIER"})
+        body = explain(mesh, "BTC")
+        honest = [Decimal(entry["valueUsd"]) for entry in body["inputs"] if entry["kept"]]
+        assert len(honest) == 4
+        assert min(honest) <= Decimal(body["price"]["price"]) <= max(honest)
+        truth = Decimal(str(control(mesh, "/truth", asset="BTC")["price"]))
+        assert abs(Decimal(body["price"]["price"]) / truth - 1) < Decimal("0.01")
+    finally:
+        control(mesh, "/clear")
+    wait_until(lambda: not exclusions(mesh))
+
+
+def exclusions(mesh: Mesh) -> dict[str, str]:
+    """Why venues do not count in BTC, without those that merely pass through a change."""
+    return {
+        entry["venue"]: entry["exclusion"]
+        for entry in explain(mesh, "BTC")["inputs"]
+        if entry["fresh"] and not entry["kept"]
+    }
+
+
+@pytest.mark.parametrize("kind", ["crossed", "zero", "negative", "null", "garbage", "out_of_order", "duplicate", "gap"])
+def test_dirty_data_of_one_venue_costs_no_price(mesh: Mesh, kind: str) -> None:
+    control(mesh, "/fault", venue="okx", kind=kind, for_s=2)
+    for _ in range(20):
+        assert state_of(mesh) == "STATE_FRESH"
+    control(mesh, "/clear")
+    truth = Decimal(str(control(mesh, "/truth", asset="BTC")["price"]))
+    with mesh.http() as client:
+        price = Decimal(client.get("/price?asset=BTC").json()["price"])
+    assert abs(price / truth - 1) < Decimal("0.01")
 
 
 def test_when_the_price_service_hangs_the_replica_ages_instead_of_lying(mesh: Mesh) -> None:
