@@ -44,7 +44,6 @@ class Book:
 
     def __init__(self, *, assets: AssetTable, settings: BookSettings) -> None:
         self._board = QuoteBoard(assets=assets, settings=settings)
-        self._settings = settings
         self._fresh_ns = settings.fresh_ms * MS
         self._grace_ns = (settings.stale_ms - settings.fresh_ms) * MS
         self._confirm_ns = settings.confirm_ms * MS
@@ -158,23 +157,22 @@ class Book:
         receive = min(tick.receive_mono_ns, now)
         value = value_of(tick)
         if isinstance(value, Refusal):
-            # A newer quote that cannot count still ends the benefit of the one before it.
+            # A newer quote that cannot count still ends the benefit of the one before it, and the wait for another.
             if not tick.live and market.misplaced(tick, None, receive) is None:
                 market.note(tick, receive)
                 market.supersede(receive)
+                page.pendings -= market.forget_pending()
                 self._turn(page, now, out)
             return value
         misplaced = market.misplaced(tick, value, receive)
         if misplaced is not None:
             return misplaced
         market.note(tick, receive)
-        if market.pending is not None:
-            page.pendings -= 1
         if page.jumps(market, value, now, self._jump):
-            page.pendings += 1
             self._held[tick.venue] += 1
-            market.hold(tick, value, receive, now)
+            page.pendings += market.hold(tick, value, receive, now)
         else:
+            page.pendings -= market.forget_pending()
             self._take(market, tick, value, receive)
         if page.pendings:
             self._confirm(page, now)
@@ -201,8 +199,9 @@ class Book:
             for market in confirmed:
                 assert market.pending is not None
                 assert market.pending_value is not None
-                page.pendings -= 1
-                self._take(market, market.pending, market.pending_value, market.pending_receive)
+                waiting = market.pending, market.pending_value, market.pending_receive
+                page.pendings -= market.forget_pending()
+                self._take(market, *waiting)
             confirmed = []
 
     def _turn_due(self, now: int, out: list[Price]) -> int:

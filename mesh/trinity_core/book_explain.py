@@ -187,9 +187,8 @@ class _Seen:
         """Why the quote of a market does not count, in a word and in words."""
         if market.tick is None:
             return Exclusion.NOT_FRESH, "no quote yet"
-        late_ms = (self._now - market.until()) // MS
-        if late_ms > 0 or market.until() < self._now:
-            return Exclusion.NOT_FRESH, f"stopped being fresh {late_ms} ms ago"
+        if market.until() < self._now:
+            return Exclusion.NOT_FRESH, f"stopped being fresh {(self._now - market.until()) // MS} ms ago"
         if market.rank not in self._fresh:
             return Exclusion.NO_CONVERSION, f"the price of {market.listing.quote} in USD is not fresh"
         if market.rank not in self._kept and self.within is not None:

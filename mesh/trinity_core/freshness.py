@@ -144,7 +144,7 @@ class Market:
         self.seen = NEVER
         """When the newest quote was pushed, be it accepted or refused."""
         self.sequence: int | None = None
-        """The venue's own number of the newest quote that had one."""
+        """The venue's own number of the newest quote pushed; None where it had none."""
         self._order = NEVER
         self.pending: Tick | None = None
         """A newer quote whose jump waits for confirmation."""
@@ -185,7 +185,6 @@ class Market:
         self.volume = fit_volume(tick.volume_24h)
         self.suspect = suspect
         self.receive = receive
-        self.forget_pending()
         if tick.live:
             self._order = receive - self._live_lag_ns
         else:
@@ -200,26 +199,29 @@ class Market:
         if tick.live:
             return
         self.seen = max(self.seen, receive)
-        if tick.sequence is not None:
-            self.sequence = tick.sequence
+        self.sequence = tick.sequence
 
     def supersede(self, receive: int) -> None:
         """A newer quote came that does not count: the old one only ages from now on."""
         self.limit = min(self.limit, receive)
 
-    def hold(self, tick: Tick, value: Decimal, receive: int, now: int) -> None:
-        """Let a quote wait for confirmation; a second one to the same side does not wait anew."""
+    def hold(self, tick: Tick, value: Decimal, receive: int, now: int) -> bool:
+        """Let a quote wait for confirmation, a second one to the same side not anew; False where one waited before."""
         assert self.value is not None
         same_side = self.pending_value is not None and (self.pending_value > self.value) == (value > self.value)
         if not same_side:
             self.pending_since = now
+        first = self.pending is None
         self.pending, self.pending_value, self.pending_receive = tick, value, receive
         self._order = receive - self._live_lag_ns if tick.live else receive
         self.supersede(receive)
+        return first
 
-    def forget_pending(self) -> None:
-        """Nothing waits any more."""
+    def forget_pending(self) -> bool:
+        """Nothing waits any more; False where nothing did."""
+        waited = self.pending is not None
         self.pending = self.pending_value = None
+        return waited
 
     def cut_off(self) -> None:
         """The connection that pushed the quote ended: signs of life of its successor do not stand by it."""

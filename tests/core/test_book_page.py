@@ -72,6 +72,19 @@ def test_a_jump_to_the_other_side_waits_anew() -> None:
     assert own(stage, KRAKEN) == 97
 
 
+def test_garbage_ends_the_wait_of_the_quote_before_it() -> None:
+    stage = opened()
+    stage.quote(KRAKEN, "103")
+    stage.now = 1.5
+    stage.quote(KRAKEN, "103", bid=Decimal(104), ask=Decimal(102))
+    stage.until(5)
+    assert own(stage, KRAKEN) == 100
+    assert [entry.venue for entry in stage.book.explain("BTC", at(5)).inputs].count(KRAKEN) == 1
+    stage.quote(KRAKEN, "103")
+    stage.until(7)
+    assert own(stage, KRAKEN) == 103
+
+
 def test_two_venues_that_jump_to_the_same_place_confirm_each_other() -> None:
     stage = opened()
     assert stage.quote(KRAKEN, "104") == []

@@ -188,6 +188,8 @@ def test_a_refused_quote_ends_the_benefit_of_the_one_before() -> None:
         # with one of them the time of receipt decides
         ((5, 10, "1"), (6, None, "2"), None),
         ((5, None, "1"), (4, 10, "2"), Refusal.OLDER),
+        # which of them, too, is decided by the newest tick
+        ((5, 10, "1"), (4, None, "2"), Refusal.OLDER),
         # a venue that counts anew is not locked out
         ((5, 10, "1"), (65, 9, "2"), Refusal.OLDER),
         ((5, 10, "1"), (65.001, 9, "2"), None),
@@ -241,6 +243,14 @@ def test_what_a_worker_pushed_after_its_last_sign_of_life_is_not_its_successors(
     post.quote(5.5)
     post.alive(16, worker="w2")
     assert post.until == at(15.5)
+
+
+def test_a_quote_without_a_number_is_not_overtaken_by_a_number_that_was_received_before_it() -> None:
+    post = Post()
+    post.quote(5, "1", sequence=10)
+    post.quote(8, "2")
+    assert post.quote(6, "3", sequence=11) is Refusal.OLDER
+    assert post.quote(9, "4", sequence=9) is None
 
 
 def test_a_sequence_without_end_blocks_a_venue_for_stale_ms_at_most() -> None:
