@@ -21,7 +21,7 @@ from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from starlette.datastructures import URLPath
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Match, NoMatchFound
+from starlette.routing import BaseRoute, Match, NoMatchFound, Route
 from starlette.types import Receive, Scope, Send
 
 from trinity_core.errors import Reason, TrinityError
@@ -30,6 +30,7 @@ from trinity_http.bridge import Bridge
 from trinity_http.contract import Contract
 from trinity_http.core import Core
 from trinity_http.docs_page import DocsPage
+from trinity_http.failures import UNFORESEEN
 from trinity_http.openapi import openapi_document
 from trinity_http.request import Request
 from trinity_http.resume import StreamResume
@@ -77,7 +78,7 @@ def create_app(
         resumes=resumes,
     )
     bridge = Bridge(core, local=local)
-    app = FastAPI(title=settings.title, version=settings.version, docs_url=None, redoc_url=None, openapi_url=None)
+    app = Gateway(title=settings.title, version=settings.version, docs_url=None, redoc_url=None, openapi_url=None)
     app.state.bridge = bridge
     document = openapi_document(core.contract, core.endpoints, settings=settings, secured=authenticate is not None)
     app.openapi = lambda: document  # type: ignore[method-assign]
@@ -92,23 +93,52 @@ def create_app(
         for path, (content, media_type) in page.assets.items():
             app.add_route(path, own.fixed(content, media_type, cache="public, max-age=86400"), methods=["GET"])
     app.add_exception_handler(HTTPException, own.refused)
-    app.router.routes.insert(0, _BridgeRoute(bridge, frozenset(route.path for route in app.routes)))  # type: ignore[attr-defined]
+    app.add_exception_handler(Exception, own.unforeseen)
+    app.carry(bridge)
     return app
+
+
+class Gateway(FastAPI):
+    """A FastAPI application that carries a bridge.
+
+    The bridge's route stands in the router like any other. As long as nobody has added
+    middleware there is nothing on the way to it that its requests need, and they take
+    the short way; with middleware they take the long one, through it.
+    """
+
+    _route: _BridgeRoute | None = None
+
+    def carry(self, bridge: Bridge) -> None:
+        """Lead every path that is not one of the application's own to the bridge."""
+        own_paths = frozenset(route.path for route in self.routes if isinstance(route, Route))
+        self._route = _BridgeRoute(bridge, own_paths)
+        self.router.routes.insert(0, self._route)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request or connection."""
+        route = self._route
+        if route is not None and not self.user_middleware and route.owns(scope):
+            await route.bridge(scope, receive, send)
+            return
+        await super().__call__(scope, receive, send)
 
 
 class _BridgeRoute(BaseRoute):
     """Everything that is not the gateway's own page belongs to the contract, its 404s included."""
 
     def __init__(self, bridge: Bridge, own_paths: frozenset[str]) -> None:
-        self._bridge = bridge
+        self.bridge = bridge
         self._own_paths = own_paths
 
+    def owns(self, scope: Scope) -> bool:
+        kind = scope["type"]
+        return (kind == "http" and scope["path"] not in self._own_paths) or kind == "websocket"
+
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        own = scope["type"] == "http" and scope["path"] in self._own_paths
-        return (Match.FULL if scope["type"] in _SERVED and not own else Match.NONE), {}
+        return (Match.FULL if self.owns(scope) else Match.NONE), {}
 
     async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._bridge(scope, receive, send)
+        await self.bridge(scope, receive, send)
 
     def url_path_for(self, name: str, /, **path_params: Any) -> URLPath:
         raise NoMatchFound(name, path_params)
@@ -144,6 +174,10 @@ class _OwnRoutes:
             return self._failed(request, TrinityError(Reason.METHOD_NOT_ALLOWED, text, {"allow": allow}))
         return self._failed(request, TrinityError(Reason.UNKNOWN_PATH, f"there is nothing at {request.url.path[:128]}"))
 
+    async def unforeseen(self, request: FastRequest, error: Exception) -> Response:
+        """What nobody foresaw on these pages."""
+        return self._failed(request, UNFORESEEN)
+
     def fixed(self, content: bytes, media_type: str, *, cache: str = "no-cache") -> Callable[..., Any]:
         """A page that never changes."""
 
@@ -172,5 +206,4 @@ class _OwnRoutes:
         return Response(body, status, {**headers, **common})
 
 
-_SERVED: Final = frozenset({"http", "websocket"})
 _METHOD_NOT_ALLOWED: Final = 405

@@ -17,7 +17,8 @@ from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescript
 
 from trinity.options.v1 import options_pb2
 from trinity_http.json_text import Number
-from trinity_http.protojson_read import WRAPPERS, JsonReader, map_key
+from trinity_http.protojson_fields import WRAPPERS, map_key
+from trinity_http.protojson_read import JsonReader
 from trinity_http.scalars import Unfit, boolean_text, scalar, shown
 
 TextLeaf: TypeAlias = Callable[[Any, str], None]

@@ -15,7 +15,7 @@ from trinity_http.contract import Contract
 from trinity_http.endpoint import Endpoint
 from trinity_http.framing import EVENTS, JSON_ARRAY, NDJSON
 from trinity_http.leaves import TEXT_MESSAGES, Leaf
-from trinity_http.protojson_read import WRAPPERS
+from trinity_http.protojson_fields import WRAPPERS
 from trinity_http.schemas import Schema, Schemas
 from trinity_http.settings import GatewaySettings
 from trinity_http.template import Wild

@@ -7,7 +7,6 @@ a good request pays nothing for the error messages.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeAlias
 
@@ -17,13 +16,11 @@ from google.protobuf.message import EncodeError, Message
 from trinity_http import wellknown
 from trinity_http.json_text import misfit, parse_json
 from trinity_http.message_types import Types
-from trinity_http.scalars import Convert, Unfit, UnknownEnumName, boolean_text, scalar, shown
+from trinity_http.protojson_fields import WRAPPERS, Setter, alone_in, map_key, takes_null, unknown_name
+from trinity_http.scalars import Unfit, UnknownEnumName, scalar, shown
 
 DEPTH_MAX: Final = 100
 """Objects and arrays inside each other; protobuf's own parsers stop there too."""
-
-Setter: TypeAlias = Callable[[Any, Any, int], None]
-"""Sets one field of a message (first) from a JSON value (second) at a depth (third). Raises Unfit."""
 
 Merge: TypeAlias = Callable[[Any, Any, int], None]
 """Fills a message (first) from a JSON value (second) at a depth (third). Raises Unfit."""
@@ -127,7 +124,7 @@ class JsonReader:
         else:
             setter = self._scalar_setter(field)
         oneof = field.containing_oneof
-        return setter if oneof is None or len(oneof.fields) == 1 else _alone_in(oneof.name, setter)
+        return setter if oneof is None or len(oneof.fields) == 1 else alone_in(oneof.name, setter)
 
     def _scalar_setter(self, field: FieldDescriptor) -> Setter:
         name, convert, nullable = field.name, scalar(field), takes_null(field)
@@ -269,13 +266,6 @@ class JsonReader:
             raise Unfit("nested too deeply") from None
 
 
-WRAPPERS: Final = tuple(
-    f"google.protobuf.{kind}Value"
-    for kind in ("Double", "Float", "Int64", "UInt64", "Int32", "UInt32", "Bool", "String", "Bytes")
-)
-"""Full names of the wrapper types, whose JSON is that of their one field."""
-
-
 def guarded(act: Callable[[], None]) -> None:
     """Run `act`; whatever a value from outside makes it raise becomes a TrinityError."""
     try:
@@ -284,37 +274,6 @@ def guarded(act: Callable[[], None]) -> None:
         raise unfit.error() if unfit.path else misfit(unfit.description) from None
     except RecursionError:
         raise misfit("nested too deeply") from None
-
-
-def takes_null(field: FieldDescriptor) -> bool:
-    """Whether null is a value of the field itself, not the absence of one."""
-    if field.message_type is not None:
-        return field.message_type.full_name == "google.protobuf.Value"
-    return field.enum_type is not None and field.enum_type.full_name == "google.protobuf.NullValue"
-
-
-def map_key(field: FieldDescriptor) -> Convert:
-    """The converter for a map's key, which is text in JSON and in a query."""
-    if field.type == FieldDescriptor.TYPE_BOOL:
-        return boolean_text
-    return scalar(field)
-
-
-def unknown_name(name: str, names: list[str]) -> Unfit:
-    """The error for a name that a message does not have, with the nearest that it has."""
-    near = difflib.get_close_matches(name[:64], names, n=1)
-    hint = f"; did you mean {near[0]}?" if near else ""
-    return Unfit(f"there is no such field{hint}")
-
-
-def _alone_in(oneof: str, setter: Setter) -> Setter:
-    def set_alone(message: Any, value: Any, depth: int) -> None:
-        before = message.WhichOneof(oneof)
-        setter(message, value, depth)
-        if before is not None and message.WhichOneof(oneof) != before:
-            raise Unfit(f"only one of its group ({oneof}) can be set, and {before} is set already")
-
-    return set_alone
 
 
 def _without_depth(read: Callable[[Any, Any], None]) -> Merge:

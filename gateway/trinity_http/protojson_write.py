@@ -18,7 +18,7 @@ from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescript
 from google.protobuf.message import DecodeError, Message
 
 from trinity_http.message_types import Types
-from trinity_http.protojson_read import WRAPPERS
+from trinity_http.protojson_fields import WRAPPERS
 from trinity_http.wellknown import Unwritable, write_duration, write_field_mask, write_timestamp
 
 ToValue: TypeAlias = Callable[[Any], Any]

@@ -46,7 +46,8 @@ class Streams:
         except Exception as error:
             return self._refused(error, found, request, admitted)
         if upstream is None:
-            return Answer(200, [(b"content-type", framing.media_type), NO_STORE], b"")
+            extra = admitted.answer(Outcome(Code.OK, 200))
+            return Answer(200, [(b"content-type", framing.media_type), NO_STORE, *extra], b"")
         self._core.streams.add(upstream)
         watching = asyncio.ensure_future(_end_when_gone(upstream, receive))
         try:

@@ -132,7 +132,9 @@ class Sockets:
             failure = self._core.failure_of(error, endpoint.method.service, request)
             text = '{"error":' + failure.body.decode("utf-8") + "}"
             await send({"type": "websocket.send", "text": text})
-            await send({"type": "websocket.close", "code": _close_code(error, failure), "reason": failure.reason})
+            await send(
+                {"type": "websocket.close", "code": _close_code(error, failure), "reason": _close_reason(failure)}
+            )
             return
         await send({"type": "websocket.close", "code": CLOSE_DONE})
 
@@ -190,9 +192,15 @@ def _close_code(error: Exception, failure: Failure) -> int:
     return CLOSE_POLICY if failure.code in (Code.INVALID_ARGUMENT, Code.UNIMPLEMENTED) else CLOSE_FAILED
 
 
+def _close_reason(failure: Failure) -> str:
+    """A close frame has room for 123 bytes; a stranger's reason may be longer, or no ASCII."""
+    return failure.reason.encode("ascii", "replace")[:_CLOSE_REASON_MAX].decode("ascii")
+
+
 def _is_disconnect(error: Exception) -> bool:
     """Servers raise an OSError, or one of their own of that name, when they send to a client that has gone."""
     return isinstance(error, OSError) or type(error).__name__ in ("ClientDisconnected", "WebSocketDisconnect")
 
 
+_CLOSE_REASON_MAX: Final = 100
 _WAIT_S: Final = 3_600.0

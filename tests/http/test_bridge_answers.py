@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import grpc.aio
 import pytest
@@ -304,3 +305,34 @@ async def test_an_unforeseen_error_is_500_and_tells_nothing(
 @pytest.mark.parametrize("text", ["unwritable", "garbage"])
 async def test_an_answer_that_cannot_be_read_or_written_is_an_error_of_the_service(stage: Stage, text: str) -> None:
     assert error_of(await stage.get(f"/v1/echo?text={text}")) == (500, "BACKEND_ERROR")
+
+
+async def test_middleware_that_is_added_sees_every_request(shelf_set: bytes, tmp_path: Path) -> None:
+    async with shelf_stage(shelf_set, tmp_path) as stage:
+        seen: list[str] = []
+
+        class Seeing:
+            def __init__(self, app: Any) -> None:
+                self.app = app
+
+            async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+                seen.append(scope["path"])
+                await self.app(scope, receive, send)
+
+        plain = await stage.get(BOOK, x_request_id="same")
+        stage.app.add_middleware(Seeing)
+        answer = await stage.get(BOOK, x_request_id="same")
+        assert (answer.status_code, answer.headers, answer.content) == (200, plain.headers, plain.content)
+        assert (await stage.get("/healthz")).status_code == 200
+        assert error_of(await stage.get("/nowhere")) == (404, "UNKNOWN_PATH")
+        assert seen == [BOOK, "/healthz", "/nowhere"]
+
+
+async def test_an_unforeseen_error_on_the_gateways_own_pages_is_a_status_too(shelf_set: bytes, tmp_path: Path) -> None:
+    def ready() -> list[str]:
+        raise ZeroDivisionError("the secret")
+
+    async with shelf_stage(shelf_set, tmp_path, ready=ready) as stage:
+        response = await stage.get("/readyz")
+        assert error_of(response) == (500, "INTERNAL")
+        assert "secret" not in response.text
