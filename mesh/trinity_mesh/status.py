@@ -12,6 +12,7 @@ from typing import Final
 
 import grpc
 import grpc.aio
+from google.protobuf.message import DecodeError
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 from trinity_core.errors import DOMAIN, Code, FieldViolation, Reason, TrinityError
@@ -83,10 +84,10 @@ def from_rpc_error(error: grpc.aio.AioRpcError) -> TrinityError:
             status = status_pb2.Status()
             try:
                 status.ParseFromString(value)
-            except ValueError:
+                if status.code == error.code().value[0]:
+                    return from_status(status)
+            except DecodeError:
                 break
-            if status.code == error.code().value[0]:
-                return from_status(status)
     code = _code(error.code().value[0])
     message = error.details() or code.name
     return TrinityError(_BY_CODE.get(code, Reason.BACKEND_ERROR), message)
