@@ -10,8 +10,51 @@ _GRACE_NS: Final = 500 * _MS
 """Missing frames may come late within this."""
 _RENEW_NS: Final = 10_000 * _MS
 """Least time between two renewals."""
+_MISSING_MAX: Final = 1_000
+"""Numbers remembered as missing at one time."""
 _RENEWALS_MAX: Final = 2
 """Renewals in a row, each soon after the other; the next hole ends the connection."""
+
+
+class Turn(Enum):
+    """How a frame's number stands to those before it."""
+
+    NEXT = "next"
+    BEYOND = "beyond"
+    """Frames between are missing."""
+    LATE = "late"
+    """It was missing."""
+    AGAIN = "again"
+    """It came before, or was given up."""
+
+
+class Numbers:
+    """The numbers of one connection's frames, each one more than the last."""
+
+    def __init__(self) -> None:
+        self._expected: int | None = None
+        self._missing: set[int] = set()
+
+    def turn(self, number: int) -> Turn:
+        """Take a frame's number; the first may be any."""
+        expected = self._expected
+        if number == expected or expected is None:
+            self._expected = number + 1
+            return Turn.NEXT
+        if number > expected:
+            self._missing.update(range(expected, min(number, expected + _MISSING_MAX - len(self._missing))))
+            self._expected = number + 1
+            return Turn.BEYOND
+        if number in self._missing:
+            self._missing.remove(number)
+            return Turn.LATE
+        return Turn.AGAIN
+
+    def give_up(self) -> bool:
+        """Whether frames are missing; they are waited for no longer."""
+        missing = bool(self._missing)
+        self._missing.clear()
+        return missing
 
 
 class Mend(Enum):

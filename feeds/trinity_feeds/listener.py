@@ -229,6 +229,8 @@ class Listener(Ledger):
         self._note(words)
 
     def _maintenance_ended(self) -> None:
+        if self.in_maintenance:
+            self._data_ns = self._heard_ns  # nobody was to blame for the silence until now
         self.in_maintenance = False
         healthy = self.healthy_since_mono_ns is not None
         self.state = SessionState.LIVE if healthy else SessionState.SUBSCRIBING

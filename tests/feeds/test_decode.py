@@ -119,7 +119,7 @@ def test_memory_does_not_grow_with_the_input() -> None:
             return len(text)
 
     peaks = []
-    for count in (6_000, 12_000):
+    for count in (5_000, 8_000):
         tracemalloc.start()
         decode_lines(Venue.GATEIO, endless(count), Sink(), io.StringIO())
         peaks.append(tracemalloc.get_traced_memory()[1])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from trinity_feeds.gaps import Gaps, Mend
+from trinity_feeds.gaps import Gaps, Mend, Numbers, Turn
 
 S = 1_000_000_000
 
@@ -57,3 +57,27 @@ def test_a_new_connection_forgets_them() -> None:
     assert gaps.due_ns is None
     gaps.seen(24 * S)
     assert gaps.mend(25 * S, remains=True) is Mend.RENEW
+
+
+def test_numbers_are_next_beyond_late_or_seen_before() -> None:
+    numbers = Numbers()
+    turns = [numbers.turn(number) for number in (7, 8, 10, 9, 9, 8, 11, 3)]
+    assert turns == [Turn.NEXT, Turn.NEXT, Turn.BEYOND, Turn.LATE, Turn.AGAIN, Turn.AGAIN, Turn.NEXT, Turn.AGAIN]
+    assert not numbers.give_up()
+
+
+def test_what_was_given_up_is_not_waited_for() -> None:
+    numbers = Numbers()
+    numbers.turn(0)
+    numbers.turn(5)
+    assert numbers.give_up()
+    assert not numbers.give_up()
+    assert numbers.turn(3) is Turn.AGAIN
+
+
+def test_a_hole_of_any_size_is_remembered_in_bounds() -> None:
+    numbers = Numbers()
+    for number in (0, 5_000, 9_000_000_000_000_000_000):
+        numbers.turn(number)
+    assert len(numbers._missing) <= 1_000
+    assert numbers.turn(9_000_000_000_000_000_001) is Turn.NEXT

@@ -121,6 +121,20 @@ def test_silence_is_expected_during_maintenance() -> None:
     assert all(frame["method"] == "ping" for frame in sent)
 
 
+def test_after_maintenance_every_silent_symbol_is_subscribed_anew_on_the_same_connection() -> None:
+    stage = ready()
+    stage.hear(FRAMES["two_tickers"])
+    stage.hear(FRAMES["status_maintenance"])
+    stage.beat(600_000, FRAMES["heartbeat"], ACCENT.answer)
+    stage.hear(FRAMES["status_online"])
+    sent = stage.beat(5_000, FRAMES["heartbeat"], ACCENT.answer)
+    assert [(frame["method"], frame["params"]["symbol"]) for frame in sent if frame["method"] != "ping"] == [
+        ("unsubscribe", list(PAIR)),
+        ("subscribe", list(PAIR)),
+    ]
+    assert stage.close is None
+
+
 def test_maintenance_outlives_the_connection_that_told_of_it() -> None:
     stage = ready()
     stage.hear(FRAMES["status_maintenance"])

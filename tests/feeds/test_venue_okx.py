@@ -73,6 +73,15 @@ def test_no_more_operations_an_hour_than_the_venue_allows() -> None:
     assert 100 < operations <= 480
 
 
+def test_an_error_with_a_name_leaves_the_other_arguments_alone() -> None:
+    stage = Stage(V, *PAIR)
+    stage.connect()
+    stage.hear(FRAMES["refusal"])
+    stage.hear(FRAMES["ack"])
+    assert stage.run(4_900) == []
+    assert (stage.session.subscribed, stage.session.refused) == (1, ("ETH-USDT",))
+
+
 def test_an_error_without_a_name_is_narrowed_down_by_halves() -> None:
     def picky(frame: Any) -> list[Any]:
         return [FRAMES["illegal"]] if "NOPE-USDT" in json.dumps(frame) else ACCENT.answer(frame)

@@ -15,6 +15,7 @@ from trinity_core.assets import Listing
 from trinity_core.ticks import Tick
 from trinity_core.venues import Venue
 from trinity_feeds.answers import Quote, not_listed, read_body, unavailable
+from trinity_feeds.gaps import Numbers, Turn
 from trinity_feeds.listener import Listener
 from trinity_feeds.literals import Ordinal, Times, price_of, volume_of
 from trinity_feeds.markets import Market
@@ -31,7 +32,6 @@ _OWN_NAMES: Final[Mapping[str, str]] = {
 """Base names that differ from everybody's."""
 _OTHER_CHANNELS: Final = frozenset({"heartbeats", "ticker_batch", "market_trades", "l2_data", "candles", "status"})
 _OTHER_TYPES: Final = frozenset({"heartbeat", "snapshot", "l2update", "match", "last_match", "status"})
-_MISSING_MAX: Final = 1_000
 _TICKER_NAMES: Final = frozenset({"ticker", "ticker_1000", "ticker_batch"})
 
 
@@ -119,50 +119,39 @@ class CoinbaseSession(Listener):
     ) -> None:
         """As every session."""
         super().__init__(listings=listings, settings=settings, replay=replay)
-        self._expected = -1
-        """Next `sequence_num`; -1 before the first."""
-        self._missing: set[int] = set()
-        """Numbers passed over that have not come late."""
+        self._numbers = Numbers()
 
     def connected(self, mono_ns: int, unix_ns: int) -> None:
         """The sequence starts anew with each connection."""
-        self._expected = -1
-        self._missing.clear()
+        self._numbers = Numbers()
         super().connected(mono_ns, unix_ns)
 
     def _read(self, message: _Frame, mono_ns: int, unix_ns: int) -> list[Tick]:
-        number = message.sequence_num
-        if number is not None:
-            if number != self._expected and self._is_out_of_sequence(number, mono_ns):
-                return []
-            self._expected = number + 1
+        if message.sequence_num is not None and not self.replay and self._is_repeated(message.sequence_num, mono_ns):
+            return []
         if message.channel == "ticker" and message.events is not None:
             return self._tickers(message, message.events, mono_ns, unix_ns) or self._ignored()
         if message.type == "ticker":
             return self._exchange_ticker(message, mono_ns, unix_ns) or self._ignored()
         return self._other(message, mono_ns)
 
-    def _is_out_of_sequence(self, number: int, mono_ns: int) -> bool:
-        """Whether to drop the frame: it is older than the newest. A frame from beyond the next one shows a gap."""
-        if self.replay or self._expected < 0:
-            return False
-        if number < self._expected:
-            self._missing.discard(number)
+    def _is_repeated(self, number: int, mono_ns: int) -> bool:
+        """Whether the frame came before. One that comes late is read: it may be the newest of some symbol."""
+        turn = self._numbers.turn(number)
+        if turn is Turn.BEYOND:
+            self._gap(mono_ns)
+        elif turn is not Turn.NEXT:
             self.counts.frames_out_of_order += 1
-            return True
-        self._missing.update(range(self._expected, min(number, self._expected + _MISSING_MAX)))
-        self._gap(mono_ns)
-        return False
+        return turn is Turn.AGAIN
 
     def _gap_remains(self) -> bool:
-        remains = bool(self._missing)
-        self._missing.clear()
-        return remains
+        return self._numbers.give_up()
 
     def _tickers(self, message: _Frame, events: list[_Event], mono_ns: int, unix_ns: int) -> list[Tick]:
         markets, prices, volumes = self._markets, self._prices, self._volumes
         # The number orders one connection's frames only, so that it must not reach a book that outlives it.
         sequence = message.sequence_num if self.replay else None
+        order = None if self.replay else message.sequence_num
         time_ns = self._times.ns(message.timestamp)
         if time_ns is not None:
             self._lag_ns = unix_ns - time_ns
@@ -172,6 +161,10 @@ class CoinbaseSession(Listener):
                 market = markets[row.product_id]
                 if market is None:
                     continue
+                if order is not None:
+                    if order < market.sequence:
+                        continue
+                    market.sequence = order
                 market.data_ns = mono_ns
                 if market.early:
                     self._note_data(market, mono_ns)
@@ -237,7 +230,7 @@ class CoinbaseSession(Listener):
     def _error(self, message: _Frame, mono_ns: int) -> None:
         words = ": ".join(part for part in (message.message, message.reason) if part)
         self._venue_error(words)
-        if "rate" in words.lower() or "too many" in words.lower():
+        if "rate limit" in words.lower() or "too many" in words.lower():
             self._subscriptions.slow_down(mono_ns)
         elif named := self._markets.named_in(words):
             # The others of the request go through, and stand in the list that follows.

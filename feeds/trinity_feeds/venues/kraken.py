@@ -160,7 +160,7 @@ class KrakenSession(Listener):
         self._venue_error(words)
         named = self._markets.get(message.symbol)
         markets = self._markets.named_in(words) if named is None else [named]
-        if "rate" in words.lower():
+        if "msg rate" in words or "rate limit" in words.lower():
             self._subscriptions.slow_down(mono_ns)
         for market in markets:
             if "not supported" in words or "nvalid" in words or "nknown" in words:

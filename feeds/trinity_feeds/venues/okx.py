@@ -127,8 +127,11 @@ class OkxSession(Listener):
             named = self._markets.named_in(message.msg or "")
             if message.code in _TOO_MANY:
                 self._subscriptions.slow_down(mono_ns)
+            elif named:  # the other arguments of the request live on
+                for market in named:
+                    self._subscriptions.refuse(market, words, mono_ns)
             else:
-                self._subscriptions.failed(None, words, mono_ns, named)
+                self._subscriptions.failed(None, words, mono_ns)
         elif event == "notice":
             self._note(words)
             if message.code == _UPGRADE:
