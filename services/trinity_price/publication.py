@@ -51,12 +51,15 @@ class Publication:
 
     def put(self, prices: Sequence[Price]) -> None:
         """Take changed prices in the order of their sequence."""
+        if not prices:
+            return
         entries = self._entries
         for price in prices:
+            asset = price.asset
             # Taken out and put in again, so that the order of the entries is the order of change.
-            known = entries.pop(price.asset, None)
-            entries[price.asset] = Entry(price, 1 if known is None else known.changes + 1)
-            self.sequence = price.sequence
+            known = entries.pop(asset, None)
+            entries[asset] = Entry(price, 1 if known is None else known.changes + 1)
+        self.sequence = prices[-1].sequence
         self.changes += len(prices)
         self._joins.clear()
 
