@@ -1,0 +1,118 @@
+"""Statements on plans, associates and keys that several changes have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+from trinity_core.account_errors import already_exists, unknown_associate, unknown_key, unknown_plan
+from trinity_core.accounts import ApiKey, Associate, HeldKey, Plan, Room
+from trinity_core.errors import Reason, TrinityError
+from trinity_storage.account_rows import ASSOCIATE, HELD, KEY, PLAN, associate_of, held_of, key_values, plan_of
+from trinity_storage.moments import to_moment
+from trinity_storage.postgres import Session
+
+# ruff: noqa: S608 - statements are put together of constants
+
+CHANNEL: Final = "trinity_accounts"
+"""NOTIFY channel that hears of every change at its commit."""
+
+PARAMETERS: Final = {count: ", ".join(f"${number}" for number in range(1, count + 1)) for count in (8, 11)}
+"""`$1, $2, …`, by how many."""
+
+VALID: Final = """
+ WHERE k.key_id > $1 AND k.revoke_time IS NULL AND (k.expire_time IS NULL OR k.expire_time > $2) AND NOT a.suspended
+ ORDER BY k.key_id LIMIT $3
+"""
+"""A page of keys after an id that are valid at a time; follows `HELD`."""
+
+CHANGED: Final = """
+SELECT key_id FROM trinity.api_keys WHERE version > $1
+UNION
+SELECT k.key_id
+  FROM trinity.api_keys k JOIN trinity.associates a ON a.associate = k.associate
+ WHERE a.version > $1 AND k.revoke_time IS NULL AND (k.expire_time IS NULL OR k.expire_time > $2)
+UNION
+SELECT k.key_id
+  FROM trinity.plans p
+  JOIN trinity.associates a ON a.plan = p.plan JOIN trinity.api_keys k ON k.associate = a.associate
+ WHERE p.version > $1 AND k.revoke_time IS NULL AND (k.expire_time IS NULL OR k.expire_time > $2)
+"""
+"""Ids of keys that changed after a version.
+
+Of those that only a plan or associate changed, the ones that have not ended at a time.
+"""
+
+
+async def count_up(session: Session) -> int:
+    """The version of the change under way; who listens hears of it at its commit."""
+    return int(
+        await session.fetch_value(
+            "WITH counted AS (UPDATE trinity.account_version SET version = version + 1 RETURNING version) "
+            "SELECT version FROM counted, pg_notify($1, '')",
+            CHANNEL,
+        )
+    )
+
+
+async def the_plan(session: Session, plan: str) -> Plan:
+    """One plan. Raises UNKNOWN_PLAN."""
+    row = await session.fetch_row(f"SELECT {PLAN} FROM trinity.plans WHERE plan = $1", plan)
+    if row is None:
+        raise unknown_plan(plan)
+    return plan_of(row)
+
+
+async def the_associate(session: Session, associate: str) -> Associate:
+    """One associate. Raises UNKNOWN_ASSOCIATE."""
+    row = await session.fetch_row(f"SELECT {ASSOCIATE} FROM trinity.associates WHERE associate = $1", associate)
+    if row is None:
+        raise unknown_associate(associate)
+    return associate_of(row)
+
+
+async def room_of(session: Session, associate: str, now_ns: int) -> Room:
+    """What is to be known of an associate to make a key for it. Raises UNKNOWN_ASSOCIATE."""
+    found = await the_associate(session, associate)
+    live = await session.fetch_value(
+        "SELECT count(*) FROM trinity.api_keys "
+        "WHERE associate = $1 AND revoke_time IS NULL AND (expire_time IS NULL OR expire_time > $2)",
+        associate,
+        to_moment(now_ns),
+    )
+    return Room(found, await the_plan(session, found.plan), int(live))
+
+
+async def find_key(session: Session, key_id: str) -> HeldKey | None:
+    """One key with its plan; None where there is none."""
+    row = await session.fetch_row(f"{HELD} WHERE k.key_id = $1", key_id)
+    return None if row is None else held_of(row)
+
+
+async def the_key(session: Session, key_id: str) -> HeldKey:
+    """One key with its plan. Raises UNKNOWN_KEY."""
+    found = await find_key(session, key_id)
+    if found is None:
+        raise unknown_key(key_id)
+    return found
+
+
+async def add_key(session: Session, key: ApiKey, version: int) -> HeldKey:
+    """Insert a key. Raises ALREADY_EXISTS."""
+    with unique("key", key.key_id):
+        await session.execute(
+            f"INSERT INTO trinity.api_keys ({KEY}, version) VALUES ({PARAMETERS[11]})", *key_values(key), version
+        )
+    return await the_key(session, key.key_id)
+
+
+@contextmanager
+def unique(kind: str, name: str) -> Iterator[None]:
+    """Say of which thing the block found that it exists already."""
+    try:
+        yield
+    except TrinityError as error:
+        if error.reason is Reason.ALREADY_EXISTS:
+            raise already_exists(kind, name) from error
+        raise
