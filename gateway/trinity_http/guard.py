@@ -44,6 +44,8 @@ class ConnectionGuard:
         """Connections that were one too many."""
         self.overdue = 0
         """Connections ended because they kept the server waiting."""
+        self.malformed = 0
+        """Requests that were no HTTP."""
         self._clock = clock
         self._open: set[Guarded] = set()
         self._by_address: Counter[str] = Counter()

@@ -165,6 +165,7 @@ class GuardedHttp(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:
         """What cannot be parsed is answered in our form."""
         if not self._refused:
+            self._guard.malformed += 1
             self._answer(TrinityError(Reason.INVALID_REQUEST, "this is not an HTTP request that can be read"))
 
     def handle_websocket_upgrade(self) -> None:

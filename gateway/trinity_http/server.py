@@ -143,11 +143,11 @@ class _Server(uvicorn.Server):
 
 
 class _Breaks(logging.Filter):
-    """Drops uvicorn's complaint about streams that we break off on purpose (see framing.py)."""
+    """Drops what uvicorn says of streams that we break off on purpose (see framing.py), and of each broken request."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """False for that one line."""
-        return record.msg != "ASGI callable returned without completing response."
+        """False for those two lines."""
+        return record.msg not in _UNSAID
 
 
 @contextlib.contextmanager
@@ -160,4 +160,5 @@ def _quiet_breaks() -> Iterator[None]:
         logger.removeFilter(breaks)
 
 
+_UNSAID: Final = ("ASGI callable returned without completing response.", "Invalid HTTP request received.")
 _IDLE_SLACK_S: Final = 5

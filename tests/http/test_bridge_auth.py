@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidStatus
 
 from bridge_stage import Stage, error_of, shelf_stage
 from trinity_core.errors import Code, Reason, TrinityError
@@ -128,6 +130,20 @@ async def test_a_key_without_the_scope_is_403_and_the_scope_named(guarded: Stage
     assert (await guarded.client.delete(BOOK, headers={"authorization": "Bearer writer"})).status_code == 200
     anybody = await guarded.get("/v1/any/x", authorization="Bearer nobody")
     assert anybody.status_code == 200
+
+
+async def test_a_socket_needs_a_key_like_any_request(guarded: Stage, counting: Counting) -> None:
+    address = f"ws://127.0.0.1:{guarded.port}/v1/count?to=1"
+    with pytest.raises(InvalidStatus) as caught:
+        async with connect(address):
+            pass
+    assert caught.value.response.status_code == 401
+    assert "www-authenticate" in caught.value.response.headers
+    async with connect(address, additional_headers={"authorization": "Bearer reader"}) as socket:
+        assert socket.response is not None
+        assert socket.response.headers["ratelimit"] == "limit=10"
+        assert json.loads(await socket.recv())["number"] == "1"
+    assert (counting.calls[-1].transport, counting.sent_count) == ("websocket", 1)
 
 
 async def test_an_anonymous_method_and_the_gateways_own_pages_need_no_key(guarded: Stage) -> None:

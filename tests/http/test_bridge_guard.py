@@ -204,6 +204,7 @@ async def test_a_large_body_is_no_large_head(shelf_set: bytes, tmp_path: Path) -
 async def test_what_is_no_http_is_told_so(shelf_set: bytes, tmp_path: Path, garbage: bytes) -> None:
     async with guarded(shelf_set, tmp_path) as (stage, _):
         assert reason_of(await stage.raw(garbage)) == (400, "INVALID_REQUEST")
+        assert stage.guard.malformed == 1
 
 
 async def test_one_connection_more_than_the_bound_is_503(shelf_set: bytes, tmp_path: Path) -> None:
