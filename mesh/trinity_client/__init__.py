@@ -1,7 +1,8 @@
 """What a Python customer installs: a live local replica of the prices, and typed calls."""
 
-from trinity_client.price_book import Connection, PriceBook
+from trinity_client.price_book import PriceBook
 from trinity_client.price_client import PriceClient
+from trinity_client.replica import Connection
 from trinity_client.view import PriceView
 
 __all__ = ["Connection", "PriceBook", "PriceClient", "PriceView"]

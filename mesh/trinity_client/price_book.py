@@ -18,14 +18,13 @@ import asyncio
 import logging
 import random
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final, Self
 
 import grpc
 import grpc.aio
 
 from trinity.price.v1 import price_pb2, price_service_pb2_grpc
-from trinity_client.replica import Replica, StreamBrokenError
+from trinity_client.replica import Connection, Replica, StreamBrokenError
 from trinity_client.view import PriceView
 from trinity_core.backoff import Backoff
 from trinity_core.errors import Code, TrinityError
@@ -47,32 +46,6 @@ _WAIT_S: Final = 3_600.0
 _REFUSALS: Final = frozenset(
     {Code.INVALID_ARGUMENT, Code.NOT_FOUND, Code.PERMISSION_DENIED, Code.UNAUTHENTICATED, Code.FAILED_PRECONDITION}
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Connection:
-    """How the book stands with the price service."""
-
-    connected: bool
-    """A stream is open and its snapshot is complete."""
-    streams: int
-    """Streams opened since the start; each after the first is a reconnection."""
-    failures: int
-    """Attempts that failed since data last came."""
-    detail: str
-    """Why the last stream ended, in words; empty before any did."""
-    epoch: int
-    """Run of the service's book; 0 before the first snapshot is complete."""
-    sequence: int
-    """Everything up to this sequence has arrived."""
-    skipped: int
-    """Changes that the service folded into newer ones for this book."""
-    replacements: int
-    """Whole snapshots taken: 1 for the start, one more for each restart of the service."""
-    silent_ms: float
-    """Time since anything came, milliseconds; -1 before anything did."""
-    transit_ms: float
-    """Time the newest batch was under way, milliseconds."""
 
 
 class PriceBook:

@@ -9,6 +9,7 @@ snapshot, so that a gap is mended or seen but never hidden.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
@@ -24,6 +25,32 @@ ASSETS_MAX: Final = 10_000
 
 class StreamBrokenError(Exception):
     """A batch broke the rules of the stream; the text says which."""
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """How the book stands with the price service."""
+
+    connected: bool
+    """A stream is open and its snapshot is complete."""
+    streams: int
+    """Streams opened since the start; each after the first is a reconnection."""
+    failures: int
+    """Attempts that failed since data last came."""
+    detail: str
+    """Why the last stream ended, in words; empty before any did."""
+    epoch: int
+    """Run of the service's book; 0 before the first snapshot is complete."""
+    sequence: int
+    """Everything up to this sequence has arrived."""
+    skipped: int
+    """Changes that the service folded into newer ones for this book."""
+    replacements: int
+    """Whole snapshots taken: 1 for the start, one more for each restart of the service."""
+    silent_ms: float
+    """Time since anything came, milliseconds; -1 before anything did."""
+    transit_ms: float
+    """Time the newest batch was under way, milliseconds."""
 
 
 class Replica:
