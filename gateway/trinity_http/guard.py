@@ -7,8 +7,8 @@ number down as it goes from state to state, which costs a request next to nothin
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
-from collections.abc import Sequence
 from typing import Final, Protocol
 
 from trinity_core.errors import Reason, TrinityError
@@ -17,6 +17,12 @@ from trinity_mesh.clock import Clock
 
 SWEEP_S: Final = 0.25
 """Time between two sweeps; a deadline is kept to within it."""
+
+ENDED_AT_ONCE: Final = 32
+"""Connections ended in one go: thousands that are late together must not make good ones wait."""
+
+BREATH_S: Final = 0.005
+"""Time for others between two such goes."""
 
 NEVER: Final = 1 << 62
 """A deadline that does not come, nanoseconds."""
@@ -85,19 +91,20 @@ class ConnectionGuard:
         """The time `wait_ms` from now, for a connection's deadline."""
         return self._clock.monotonic_ns() + wait_ms * 1_000_000
 
-    def sweep(self) -> None:
-        """End every connection whose deadline has passed."""
+    def sweep(self) -> bool:
+        """End connections whose deadline has passed, a few at most; whether there are more."""
         now = self._clock.monotonic_ns()
-        late: Sequence[Guarded] = [connection for connection in self._open if connection.due_ns <= now]
-        for connection in late:
+        late = (connection for connection in self._open if connection.due_ns <= now)
+        few = tuple(itertools.islice(late, ENDED_AT_ONCE))
+        for connection in few:
             self.overdue += 1
             connection.overdue()
+        return len(few) == ENDED_AT_ONCE
 
     async def run(self) -> None:
         """Sweep until cancelled."""
         while True:
-            await self._clock.sleep(SWEEP_S)
-            self.sweep()
+            await self._clock.sleep(BREATH_S if self.sweep() else SWEEP_S)
 
 
 def _too_many(text: str) -> TrinityError:

@@ -13,7 +13,7 @@ import pytest
 
 from bridge_stage import Stage, shelf_stage, until
 from trinity_core.errors import Reason
-from trinity_http.guard import ConnectionGuard
+from trinity_http.guard import ENDED_AT_ONCE, NEVER, ConnectionGuard
 from trinity_http.settings import GatewaySettings, HttpLimits
 
 MS = 1_000_000
@@ -270,12 +270,28 @@ class Idle:
         raise AssertionError
 
 
-def test_the_guard_counts_addresses_apart_and_sockets_without_one() -> None:
-    class Still:
-        def monotonic_ns(self) -> int:
-            return 0
+class Late:
+    """A connection that is due at once."""
 
-    guard = ConnectionGuard(HttpLimits(connections_per_address_max=1), clock=Still())  # type: ignore[arg-type]
+    def __init__(self) -> None:
+        self.due_ns = 0
+
+    def overdue(self) -> None:
+        self.due_ns = NEVER
+
+
+def test_many_late_connections_are_ended_a_few_at_a_time() -> None:
+    guard = ConnectionGuard(HttpLimits(), clock=HandClock())
+    for _ in range(ENDED_AT_ONCE + 5):
+        guard.enter(Late(), "")
+    assert guard.sweep()
+    assert guard.overdue == ENDED_AT_ONCE
+    assert not guard.sweep()
+    assert guard.overdue == ENDED_AT_ONCE + 5
+
+
+def test_the_guard_counts_addresses_apart_and_sockets_without_one() -> None:
+    guard = ConnectionGuard(HttpLimits(connections_per_address_max=1), clock=HandClock())
     connections = [Idle() for _ in range(5)]
     assert guard.enter(connections[0], "a") is None
     assert guard.enter(connections[1], "b") is None
