@@ -191,7 +191,7 @@ class Book:
         def to_usd(market: Market, value: Decimal) -> Decimal | None:
             return self._board.in_usd(page, market, value, now)
 
-        confirmed = page.waited(now - self._confirm_ns) if by_time else []
+        confirmed = page.waited(now - self._confirm_ns, now) if by_time else []
         while page.pendings:
             confirmed = confirmed or page.confirmed(now, self._reach, to_usd)
             if not confirmed:

@@ -126,9 +126,13 @@ class Page:
         """Since when the quote waits that waits longest; at least one does."""
         return min(market.pending_since for market in self.markets if market.pending is not None)
 
-    def waited(self, since: int) -> list[Market]:
-        """Markets whose newest quote has waited since then or before."""
-        return [market for market in self.markets if market.pending is not None and market.pending_since <= since]
+    def waited(self, since: int, now: int) -> list[Market]:
+        """Markets whose newest quote has waited since then or before, or has nothing fresh to stand in for it."""
+        return [
+            market
+            for market in self.markets
+            if market.pending is not None and (market.pending_since <= since or market.until() < now)
+        ]
 
     def confirmed(self, now: int, reach: Decimal, to_usd: ToUsd) -> list[Market]:
         """Markets whose waiting quote another venue's quote supports, waiting or not.

@@ -144,6 +144,17 @@ def test_a_venue_whose_quote_had_ended_is_believed_at_once() -> None:
     assert own(stage, KRAKEN) == 150
 
 
+def test_a_quote_that_waits_is_believed_when_the_one_that_stands_in_for_it_ends() -> None:
+    stage = Stage(confirm_ms=10_000)
+    stage.quote(KRAKEN, "100")
+    stage.now = 8
+    stage.quote(KRAKEN, "150")
+    stage.until(10)
+    assert own(stage, KRAKEN) == 100
+    (price,) = stage.until(10.1)
+    assert (price.price, price.state) == (Decimal(150), State.FRESH)
+
+
 def test_the_value_that_stands_in_grows_old_on_a_live_connection() -> None:
     stage = Stage(confirm_ms=10_000, table=SIX, asset="XYZ")
     stage.alive(KRAKEN)
@@ -157,9 +168,7 @@ def test_the_value_that_stands_in_grows_old_on_a_live_connection() -> None:
         stage.quote(KRAKEN, str(150 if tenth % 2 else 50))
         assert own(stage, KRAKEN) == 100
     stage.until(15.1)
-    assert stage.current().state is State.DELAYED
-    stage.quote(KRAKEN, "150")
-    assert own(stage, KRAKEN) == 150
+    assert own(stage, KRAKEN) == 50
 
 
 def test_a_real_move_passes_with_the_second_venue() -> None:
