@@ -88,6 +88,20 @@ class Core:
         for upstream in tuple(self.streams):
             upstream.end(STOPPING)
 
+    def opened(self, upstream: Upstream) -> None:
+        """Take note of a stream; it must be discarded from `streams` at its end."""
+        self.streams.add(upstream)
+        if self._stopping:
+            upstream.end(STOPPING)
+
+    def settled(self, admitted: Admitted, answer: Answer, outcome: Outcome, request: Request) -> Answer:
+        """The answer with what admission adds to it, or admission's own error in its place."""
+        try:
+            extra = admitted.answer(outcome)
+        except TrinityError as error:
+            return self.failure_of(error, "", request).answer()
+        return Answer(answer.status, [*answer.headers, *extra], answer.body) if extra else answer
+
     async def admit(self, request: Request, endpoint: Endpoint, transport: str) -> tuple[Call, Admitted]:
         """Who asks, and whether they may. Raises TrinityError."""
         principal: Principal | None = None

@@ -46,9 +46,9 @@ class Streams:
         except Exception as error:
             return self._refused(error, found, request, admitted)
         if upstream is None:
-            extra = admitted.answer(Outcome(Code.OK, 200))
-            return Answer(200, [(b"content-type", framing.media_type), NO_STORE, *extra], b"")
-        self._core.streams.add(upstream)
+            head = Answer(200, [(b"content-type", framing.media_type), NO_STORE], b"")
+            return self._core.settled(admitted, head, Outcome(Code.OK, 200), request)
+        self._core.opened(upstream)
         watching = asyncio.ensure_future(_end_when_gone(upstream, receive))
         try:
             return await self._run(request, found, admitted, framing, upstream, send)
@@ -100,11 +100,14 @@ class Streams:
                 raise ClientGoneError
             if isinstance(first, bytes) and endpoint.renderer.raw:
                 framing = Octets(endpoint.renderer.body(endpoint.renderer.parse(first))[0])
-            extra = admitted.answer(Outcome(Code.OK, 200))
         except ClientGoneError:
             raise
         except Exception as error:
             return self._refused(error, found, request, admitted)
+        try:
+            extra = admitted.answer(Outcome(Code.OK, 200))
+        except TrinityError as error:
+            return core.failure_of(error, "", request).answer()
         own = [(b"content-type", framing.media_type), NO_STORE, *framing.headers, *extra]
         await send({"type": "http.response.start", "status": 200, "headers": core.headers_of(request, own)})
         try:
@@ -144,12 +147,7 @@ class Streams:
 
     def _refused(self, error: Exception, found: Found[Endpoint], request: Request, admitted: Admitted) -> Answer:
         failure = self._core.failure_of(error, found.target.method.service, request)
-        answer = failure.answer()
-        try:
-            extra = admitted.answer(counted(failure))
-        except TrinityError as other:
-            return self._core.failure_of(other, "", request).answer()
-        return Answer(answer.status, [*answer.headers, *extra], answer.body)
+        return self._core.settled(admitted, failure.answer(), counted(failure), request)
 
 
 async def _end_when_gone(upstream: Upstream, receive: Receive) -> None:

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from google.protobuf.message import Message
 
-from trinity_core.errors import Code, TrinityError
+from trinity_core.errors import Code
 from trinity_http.answer import Admitted, Answer, Call, Headers, LocalAnswers, Outcome, Rendered
 from trinity_http.conditional import not_modified
 from trinity_http.core import Core, counted
@@ -40,11 +40,7 @@ class Unary:
         except Exception as error:
             failure = self._core.failure_of(error, found.target.method.service, request)
             answer, outcome = failure.answer(), counted(failure)
-        try:
-            extra = admitted.answer(outcome)
-        except TrinityError as error:
-            return self._core.failure_of(error, "", request).answer()
-        return Answer(answer.status, [*answer.headers, *extra], answer.body) if extra else answer
+        return self._core.settled(admitted, answer, outcome, request)
 
     async def _ask(
         self, request: Request, found: Found[Endpoint], call: Call, receive: Receive

@@ -87,13 +87,20 @@ class Sockets:
                 invoked = endpoint.invoke(payload, timeout=timeout_s, metadata=metadata)
                 upstream = Upstream(invoked)
                 first = await upstream.next(self._open_s)
-            extra = admitted.answer(Outcome(Code.OK, 101))
         except Exception as error:
             if upstream is not None:
                 await upstream.close()
-            await self._refuse(scope, request, self._refusal(error, endpoint, request, admitted), send)
+            failure = core.failure_of(error, endpoint.method.service, request)
+            refusal = core.settled(admitted, failure.answer(), counted(failure), request)
+            await self._refuse(scope, request, refusal, send)
             return
-        core.streams.add(upstream)
+        try:
+            extra = admitted.answer(Outcome(Code.OK, 101))
+        except TrinityError as error:
+            await upstream.close()
+            await self._refuse(scope, request, core.failure_of(error, "", request).answer(), send)
+            return
+        core.opened(upstream)
         listening: asyncio.Future[None] | None = None
         try:
             headers = [(b"x-request-id", request.request_id.encode("ascii")), *extra]
@@ -166,15 +173,6 @@ class Sockets:
             except Exception:
                 # The call has ended; `_pump` learns why and tells.
                 return
-
-    def _refusal(self, error: Exception, endpoint: Endpoint, request: Request, admitted: Admitted) -> Answer:
-        failure = self._core.failure_of(error, endpoint.method.service, request)
-        answer = failure.answer()
-        try:
-            extra = admitted.answer(counted(failure))
-        except TrinityError as other:
-            return self._core.failure_of(other, "", request).answer()
-        return Answer(answer.status, [*answer.headers, *extra], answer.body)
 
     async def _refuse(self, scope: Scope, request: Request, answer: Answer, send: Send) -> None:
         """Answer a handshake with an HTTP error; where the server cannot, close it with the policy code."""

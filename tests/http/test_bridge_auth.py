@@ -184,6 +184,14 @@ async def test_admission_may_refuse_before_and_after_the_work(guarded: Stage, co
     counting.refuse_answer = TrinityError(Reason.STORE_UNAVAILABLE, "nobody can count this")
     assert error_of(await guarded.get(BOOK, authorization="Bearer reader")) == (503, "STORE_UNAVAILABLE")
     assert error_of(await guarded.get("/v1/count?to=1", authorization="Bearer reader")) == (503, "STORE_UNAVAILABLE")
+    with pytest.raises(InvalidStatus) as caught:
+        async with connect(
+            f"ws://127.0.0.1:{guarded.port}/v1/count?to=1", additional_headers={"authorization": "Bearer reader"}
+        ):
+            pass
+    assert caught.value.response.status_code == 503
+    assert len(counting.outcomes) == 3, "each call was settled once"
+    assert not guarded.app.state.bridge.core.streams
 
 
 async def test_admission_counts_the_messages_of_a_stream_and_may_end_it(guarded: Stage, counting: Counting) -> None:
