@@ -7,19 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from enum import Enum, IntEnum
+from enum import Enum
 from typing import Final, Protocol
+
+from trinity_core.usage import Transport
 
 SCOPES: Final = ("prices.read", "feed.read", "reports.read", "keys.manage", "webhooks.manage", "admin")
 """Scopes that a key may hold."""
-
-
-class Transport(IntEnum):
-    """A way to reach the mesh; the numbers are those of trinity.account.v1.Transport."""
-
-    HTTP = 1
-    UDP = 2
-    GRPC = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +100,7 @@ def scopes_of(asked: Iterable[str], plan: Plan) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class HeldKey:
+class OwnedKey:
     """A key with what it is held by."""
 
     key: ApiKey
@@ -238,22 +232,24 @@ class AccountRepo(Protocol):
         """Change everything but id and times. Raises UNKNOWN_ASSOCIATE, UNKNOWN_PLAN."""
         ...
 
-    async def create_key(self, associate: str, make: Callable[[Room], ApiKey], *, author: Author) -> HeldKey:
+    async def create_key(self, associate: str, make: Callable[[Room], ApiKey], *, author: Author) -> OwnedKey:
         """Add a key. Raises UNKNOWN_ASSOCIATE; ALREADY_EXISTS when its id or digest is taken."""
         ...
 
-    async def register_key(self, key: ApiKey, *, author: Author) -> HeldKey:
+    async def register_key(self, key: ApiKey, *, author: Author) -> OwnedKey:
         """Add a key, or set name, scopes and digest of the one of its id. Raises UNKNOWN_ASSOCIATE.
 
         Raises ALREADY_EXISTS when its id belongs to another associate, or its digest to another key.
         """
         ...
 
-    async def get_key(self, key_id: str) -> HeldKey | None:
+    async def get_key(self, key_id: str) -> OwnedKey | None:
         """One key."""
         ...
 
-    async def list_keys(self, *, associate: str | None, after: tuple[int, str] | None, limit: int) -> Sequence[HeldKey]:
+    async def list_keys(
+        self, *, associate: str | None, after: tuple[int, str] | None, limit: int
+    ) -> Sequence[OwnedKey]:
         """Keys, newest first; those of one time by descending id.
 
         `after` is creation time and id of the last key of the page before; `associate` None means all.
@@ -261,12 +257,12 @@ class AccountRepo(Protocol):
         ...
 
     async def rotate_key(
-        self, key_id: str, change: Callable[[HeldKey, Room], Rotation], *, author: Author
-    ) -> tuple[HeldKey, HeldKey]:
+        self, key_id: str, change: Callable[[OwnedKey, Room], Rotation], *, author: Author
+    ) -> tuple[OwnedKey, OwnedKey]:
         """Replace a key; the new one and the old one. Raises UNKNOWN_KEY, and ALREADY_EXISTS as `create_key` does."""
         ...
 
-    async def revoke_key(self, key_id: str, check: Callable[[ApiKey], None], *, author: Author) -> HeldKey:
+    async def revoke_key(self, key_id: str, check: Callable[[ApiKey], None], *, author: Author) -> OwnedKey:
         """End a key at the author's time; one that is revoked stays as it is. Raises UNKNOWN_KEY."""
         ...
 

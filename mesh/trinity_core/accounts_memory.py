@@ -17,8 +17,8 @@ from trinity_core.accounts import (
     ApiKey,
     Associate,
     Author,
-    HeldKey,
     KeyRecord,
+    OwnedKey,
     Plan,
     Room,
     Rotation,
@@ -91,12 +91,12 @@ class MemoryAccounts:
         new = change(old)
         return old if new == old else self._put_associate(replace(new, update_time_ns=author.at_ns))
 
-    async def create_key(self, associate: str, make: Callable[[Room], ApiKey], *, author: Author) -> HeldKey:
+    async def create_key(self, associate: str, make: Callable[[Room], ApiKey], *, author: Author) -> OwnedKey:
         """See AccountRepo."""
         self._check_author(author)
         return self._add_key(make(self._room(associate, author.at_ns)))
 
-    async def register_key(self, key: ApiKey, *, author: Author) -> HeldKey:
+    async def register_key(self, key: ApiKey, *, author: Author) -> OwnedKey:
         """See AccountRepo."""
         self._check_author(author)
         if key.associate not in self._associates:
@@ -109,12 +109,14 @@ class MemoryAccounts:
         new = replace(old, name=key.name, scopes=key.scopes, digest=key.digest)
         return self._held(old) if new == old else self._put_key(new)
 
-    async def get_key(self, key_id: str) -> HeldKey | None:
+    async def get_key(self, key_id: str) -> OwnedKey | None:
         """See AccountRepo."""
         found = self._keys.get(key_id)
         return None if found is None else self._held(found)
 
-    async def list_keys(self, *, associate: str | None, after: tuple[int, str] | None, limit: int) -> Sequence[HeldKey]:
+    async def list_keys(
+        self, *, associate: str | None, after: tuple[int, str] | None, limit: int
+    ) -> Sequence[OwnedKey]:
         """See AccountRepo."""
         found = sorted(self._keys.values(), key=_age, reverse=True)
         wanted = [
@@ -125,8 +127,8 @@ class MemoryAccounts:
         return [self._held(key) for key in wanted[:limit]]
 
     async def rotate_key(
-        self, key_id: str, change: Callable[[HeldKey, Room], Rotation], *, author: Author
-    ) -> tuple[HeldKey, HeldKey]:
+        self, key_id: str, change: Callable[[OwnedKey, Room], Rotation], *, author: Author
+    ) -> tuple[OwnedKey, OwnedKey]:
         """See AccountRepo."""
         self._check_author(author)
         old = self._known(key_id)
@@ -138,7 +140,7 @@ class MemoryAccounts:
         self._keys[key_id] = replace(old, replaced=True, expire_time_ns=rotation.expire_time_ns)
         return new, self._held(self._keys[key_id])
 
-    async def revoke_key(self, key_id: str, check: Callable[[ApiKey], None], *, author: Author) -> HeldKey:
+    async def revoke_key(self, key_id: str, check: Callable[[ApiKey], None], *, author: Author) -> OwnedKey:
         """See AccountRepo."""
         self._check_author(author)
         old = self._known(key_id)
@@ -185,18 +187,18 @@ class MemoryAccounts:
             raise unknown_key(key_id)
         return found
 
-    def _held(self, key: ApiKey) -> HeldKey:
-        return HeldKey(key=key, plan=self._plans[self._associates[key.associate].plan])
+    def _held(self, key: ApiKey) -> OwnedKey:
+        return OwnedKey(key=key, plan=self._plans[self._associates[key.associate].plan])
 
     def _has_digest(self, digest: bytes, *, but: str) -> bool:
         return any(key.digest == digest and key.key_id != but for key in self._keys.values())
 
-    def _add_key(self, key: ApiKey) -> HeldKey:
+    def _add_key(self, key: ApiKey) -> OwnedKey:
         if key.key_id in self._keys or self._has_digest(key.digest, but=""):
             raise already_exists("key", key.key_id)
         return self._put_key(key)
 
-    def _put_key(self, key: ApiKey) -> HeldKey:
+    def _put_key(self, key: ApiKey) -> OwnedKey:
         self._count("key", key.key_id)
         self._keys[key.key_id] = key
         return self._held(key)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from trinity_core.accounts import ApiKey, Associate, HeldKey, KeyRecord, Plan, Transport, record_of
+from trinity_core.accounts import ApiKey, Associate, KeyRecord, OwnedKey, Plan, record_of
+from trinity_core.usage import Transport
 from trinity_storage.moments import from_moment, to_moment
 from trinity_storage.postgres import Row
 
@@ -104,9 +105,9 @@ def key_values(key: ApiKey) -> tuple[object, ...]:
     )
 
 
-def held_of(row: Row) -> HeldKey:
+def held_of(row: Row) -> OwnedKey:
     """A key with its plan, from the columns of `HELD`."""
-    return HeldKey(key=_key_of(row), plan=plan_of(row, "p_"))
+    return OwnedKey(key=_key_of(row), plan=plan_of(row, "p_"))
 
 
 def held_associate_of(row: Row) -> Associate:

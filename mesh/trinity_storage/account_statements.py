@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Final
 
 from trinity_core.account_errors import already_exists, unknown_associate, unknown_key, unknown_plan
-from trinity_core.accounts import ApiKey, Associate, HeldKey, Plan, Room
+from trinity_core.accounts import ApiKey, Associate, OwnedKey, Plan, Room
 from trinity_core.errors import Reason, TrinityError
 from trinity_storage.account_rows import ASSOCIATE, HELD, KEY, PLAN, associate_of, held_of, key_values, plan_of
 from trinity_storage.moments import to_moment
@@ -84,13 +84,13 @@ async def room_of(session: Session, associate: str, now_ns: int) -> Room:
     return Room(found, await the_plan(session, found.plan), int(live))
 
 
-async def find_key(session: Session, key_id: str) -> HeldKey | None:
+async def find_key(session: Session, key_id: str) -> OwnedKey | None:
     """One key with its plan; None where there is none."""
     row = await session.fetch_row(f"{HELD} WHERE k.key_id = $1", key_id)
     return None if row is None else held_of(row)
 
 
-async def the_key(session: Session, key_id: str) -> HeldKey:
+async def the_key(session: Session, key_id: str) -> OwnedKey:
     """One key with its plan. Raises UNKNOWN_KEY."""
     found = await find_key(session, key_id)
     if found is None:
@@ -98,7 +98,7 @@ async def the_key(session: Session, key_id: str) -> HeldKey:
     return found
 
 
-async def add_key(session: Session, key: ApiKey, version: int) -> HeldKey:
+async def add_key(session: Session, key: ApiKey, version: int) -> OwnedKey:
     """Insert a key. Raises ALREADY_EXISTS."""
     with unique("key", key.key_id):
         await session.execute(

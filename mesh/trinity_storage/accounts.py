@@ -12,8 +12,8 @@ from trinity_core.accounts import (
     ApiKey,
     Associate,
     Author,
-    HeldKey,
     KeyRecord,
+    OwnedKey,
     Plan,
     Room,
     Rotation,
@@ -152,13 +152,13 @@ class PostgresAccounts:
             )
         return new
 
-    async def create_key(self, associate: str, make: Callable[[Room], ApiKey], *, author: Author) -> HeldKey:
+    async def create_key(self, associate: str, make: Callable[[Room], ApiKey], *, author: Author) -> OwnedKey:
         """See AccountRepo."""
         async with self._change(author) as session:
             key = make(await room_of(session, associate, author.at_ns))
             return await add_key(session, key, await count_up(session))
 
-    async def register_key(self, key: ApiKey, *, author: Author) -> HeldKey:
+    async def register_key(self, key: ApiKey, *, author: Author) -> OwnedKey:
         """See AccountRepo."""
         async with self._change(author) as session:
             await the_associate(session, key.associate)
@@ -181,12 +181,14 @@ class PostgresAccounts:
                 )
             return await the_key(session, key.key_id)
 
-    async def get_key(self, key_id: str) -> HeldKey | None:
+    async def get_key(self, key_id: str) -> OwnedKey | None:
         """See AccountRepo."""
         async with self._postgres.connection() as session:
             return await find_key(session, key_id)
 
-    async def list_keys(self, *, associate: str | None, after: tuple[int, str] | None, limit: int) -> Sequence[HeldKey]:
+    async def list_keys(
+        self, *, associate: str | None, after: tuple[int, str] | None, limit: int
+    ) -> Sequence[OwnedKey]:
         """See AccountRepo."""
         words, values = ["true"], list[object]()
         if associate is not None:
@@ -200,8 +202,8 @@ class PostgresAccounts:
         return [held_of(row) for row in rows]
 
     async def rotate_key(
-        self, key_id: str, change: Callable[[HeldKey, Room], Rotation], *, author: Author
-    ) -> tuple[HeldKey, HeldKey]:
+        self, key_id: str, change: Callable[[OwnedKey, Room], Rotation], *, author: Author
+    ) -> tuple[OwnedKey, OwnedKey]:
         """See AccountRepo."""
         async with self._change(author) as session:
             old = await the_key(session, key_id)
@@ -216,7 +218,7 @@ class PostgresAccounts:
             )
             return new, await the_key(session, key_id)
 
-    async def revoke_key(self, key_id: str, check: Callable[[ApiKey], None], *, author: Author) -> HeldKey:
+    async def revoke_key(self, key_id: str, check: Callable[[ApiKey], None], *, author: Author) -> OwnedKey:
         """See AccountRepo."""
         async with self._change(author) as session:
             old = await the_key(session, key_id)

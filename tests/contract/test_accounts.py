@@ -16,16 +16,16 @@ from trinity_core.accounts import (
     ApiKey,
     Associate,
     Author,
-    HeldKey,
     KeyRecord,
     KeyState,
+    OwnedKey,
     Plan,
     Room,
     Rotation,
-    Transport,
 )
 from trinity_core.accounts_memory import MemoryAccounts
 from trinity_core.errors import Reason, TrinityError
+from trinity_core.usage import Transport
 from trinity_storage.accounts import PostgresAccounts
 
 NOW_NS = 1_790_000_000_123_456_000
@@ -100,7 +100,7 @@ def key(number: int, **changes: Any) -> ApiKey:
     return ApiKey(**fields)
 
 
-async def add(repo: AccountRepo, made: ApiKey, *, author: Author = MESH) -> HeldKey:
+async def add(repo: AccountRepo, made: ApiKey, *, author: Author = MESH) -> OwnedKey:
     return await repo.create_key(made.associate, lambda _: made, author=author)
 
 
@@ -257,7 +257,7 @@ async def test_a_bound_on_keys_holds_however_many_are_made_at_once(repo: Account
 
     calls = [repo.create_key("acme", bounded(number), author=MESH) for number in range(10)]
     done = await asyncio.gather(*calls, return_exceptions=True)
-    assert sum(isinstance(each, HeldKey) for each in done) == 3
+    assert sum(isinstance(each, OwnedKey) for each in done) == 3
     assert all(each.reason is Reason.TOO_MANY_KEYS for each in done if isinstance(each, TrinityError))
     assert len(await repo.list_keys(associate="acme", after=None, limit=10)) == 3
 
@@ -285,9 +285,9 @@ async def test_keys_are_listed_newest_first_in_pages_of_one_associate_or_all(rep
 
 async def test_a_rotation_makes_one_key_of_two(repo: AccountRepo) -> None:
     await add(repo, key(1))
-    seen: list[tuple[HeldKey, Room]] = []
+    seen: list[tuple[OwnedKey, Room]] = []
 
-    def change(old: HeldKey, room: Room) -> Rotation:
+    def change(old: OwnedKey, room: Room) -> Rotation:
         seen.append((old, room))
         return Rotation(key(2), NOW_NS + DAY_NS)
 
