@@ -33,7 +33,7 @@ class Grant:
     """The usage service's word."""
 
     allowed: int
-    """Answers of this month in all, earlier leases included."""
+    """Answers of this month in all, earlier leases included; less than before where a lease had expired."""
     unlimited: bool
     expires_in_ns: int
     """How long it holds, from the moment it was asked for."""
@@ -135,7 +135,7 @@ class Lease:
         asked_ns = now_ns if self._asked_ns is None else self._asked_ns
         self._asked_ns = self._failing_since_ns = None
         self.trusted = 0
-        self.allowed = max(self.allowed, grant.allowed)
+        self.allowed = grant.allowed
         self._unlimited = grant.unlimited
         self._began_ns = asked_ns
         self._until_ns = asked_ns + max(0, grant.expires_in_ns)

@@ -72,13 +72,14 @@ def test_a_lease_is_renewed_when_half_of_it_is_used_or_half_its_time_is_over() -
     assert lease.left == 10
 
 
-def test_hearing_a_grant_twice_or_late_changes_nothing() -> None:
+def test_hearing_a_grant_twice_changes_nothing_and_the_last_word_counts() -> None:
     lease = leased(10)
     take(lease)
     lease.billed()
     lease.granted(grant(10), 0, again_ns=S)
-    lease.granted(grant(4), 0, again_ns=S)
-    assert (lease.allowed, lease.used) == (10, 1)
+    assert (lease.left, lease.used) == (9, 1)
+    lease.granted(grant(4), 70 * S, again_ns=S)
+    assert (lease.left, lease.used) == (3, 1), "after an expired lease less may be left"
 
 
 def test_before_the_services_first_word_answers_are_let_in_on_trust() -> None:
