@@ -6,6 +6,7 @@ import os
 import pwd
 import shutil
 import subprocess
+import signal
 import sys
 from pathlib import Path
 
@@ -97,4 +98,6 @@ def test_a_command_starts_with_the_signals_a_shell_would_give_it() -> None:
     if sys.platform != "linux":
         pytest.skip("read from Linux's /proc")
     done = run(None, "/bin/grep", "SigIgn", "/proc/self/status")
-    assert int(done.stdout.split()[1], 16) == 0
+    ignored = int(done.stdout.split()[1], 16)
+    # Python ignores these two for itself; what else is ignored here, whoever started the tests ignores.
+    assert not ignored & (1 << (signal.SIGPIPE - 1) | 1 << (signal.SIGXFSZ - 1))

@@ -128,7 +128,7 @@ async def test_a_slow_statement_is_ended_by_the_server(database_url: str) -> Non
 
 
 async def test_the_pool_is_bounded_and_says_when_it_is_the_bottleneck(database_url: str) -> None:
-    config = PostgresConfig(pool_size_max=2, acquire_timeout_ms=50)
+    config = PostgresConfig(pool_size_max=2, acquire_timeout_ms=2_000)
     async with open_postgres(database_url, config) as postgres, postgres.connection() as one, postgres.connection():
         error = await reason_of(postgres.fetch_value("SELECT 1"))
         assert (error.reason, error.message) == (
