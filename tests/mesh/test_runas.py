@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
-import subprocess
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
