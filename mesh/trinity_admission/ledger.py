@@ -83,6 +83,8 @@ class Ledger:
 
     async def close(self) -> None:
         """Put everything on the disk and give the files up, to be recorded. Nothing can be counted afterwards."""
+        if self._closed:
+            return
         self._closed = True
         async with self._at_files:  # a file that is being made must not be left behind
             if self._tidying is not None:
@@ -165,6 +167,8 @@ class Ledger:
                 slot.from_ns, slot.until_ns = now_ns - AGAIN_NS, now_ns + AGAIN_NS
         free = min(slot.owed, n)
         slot.owed -= free
+        if slot.owed:
+            slot.until_ns = 0  # the next answer comes here as well
         return n - free
 
     def _bind(self, slot: Slot, hour: int) -> None:
