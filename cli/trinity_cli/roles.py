@@ -31,7 +31,7 @@ ROLES: Mapping[str, str] = MappingProxyType(
     {
         "sandbox": "trinity_feeds.sandbox.main:run_role",
         "feeds": "trinity_feeds.main:main",
-        "price": "trinity_cli.price_role:main",
+        "price": "trinity_price.main:main",
         "gateway": "trinity_cli.gateway_role:main",
     }
 )

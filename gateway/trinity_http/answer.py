@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, TypeAlias
 
 from google.protobuf.message import Message
 
-from trinity_core.errors import Code
+from trinity_core.errors import Code, TrinityError
 from trinity_http.contract import Method
 
 Headers: TypeAlias = list[tuple[bytes, bytes]]
@@ -55,7 +55,8 @@ class Principal:
 
     key_id: str
     """Public id of the key; safe to log."""
-    scopes: frozenset[str] = frozenset()
+    scopes: frozenset[str] | None = frozenset()
+    """Scopes it holds; None where admission judges them, and counts what it refuses."""
     metadata: tuple[tuple[str, str], ...] = ()
     """gRPC metadata that tells services who asks."""
 
@@ -71,6 +72,8 @@ class Call:
     transport: str
     """"http" or "websocket"."""
     http_method: str
+    address: str = ""
+    """The client's address; empty where there is none (a Unix socket) or it cannot be believed."""
     request: Message | None = None
     """Set once it is bound; stays None for streams of requests."""
 
@@ -89,14 +92,36 @@ class Outcome:
     """The answer as a message, where it was one."""
 
 
+@dataclass(eq=False)
+class RefusedError(TrinityError):
+    """A refusal by admission, with headers that belong to it."""
+
+    headers: Sequence[tuple[bytes, bytes]] = ()
+
+
+End: TypeAlias = Callable[[TrinityError], object]
+"""Ends a stream that is open, and tells its client why."""
+
+
 class Admitted(Protocol):
     """One call that was let in."""
 
-    def answer(self, outcome: Outcome) -> Sequence[tuple[bytes, bytes]]:
+    def bound(self, request: Message) -> None:
+        """Called once the request is known, before anything is done about it; never for streams of requests.
+
+        May raise TrinityError to refuse it.
+        """
+        ...
+
+    async def answer(self, outcome: Outcome) -> Sequence[tuple[bytes, bytes]]:
         """Called once, before the first byte of the answer leaves; returns headers to add (RateLimit, …).
 
         May raise TrinityError to put an error in the answer's place.
         """
+        ...
+
+    def opened(self, end: End) -> None:
+        """Called once a stream is open, after `answer`: `end` may be called until `close` to end it."""
         ...
 
     def sent(self, messages: int) -> None:
@@ -112,7 +137,10 @@ class Admission(Protocol):
     """Says who may ask now, and counts what was answered."""
 
     def admit(self, call: Call) -> Admitted:
-        """Let a call in, or raise TrinityError (RATE_LIMITED with retry information). MUST NOT block."""
+        """Let a call in, or raise TrinityError (RATE_LIMITED with retry information); RefusedError adds headers.
+
+        MUST NOT block.
+        """
         ...
 
 
@@ -130,8 +158,14 @@ class _Open:
 
     headers: Sequence[tuple[bytes, bytes]] = field(default=())
 
-    def answer(self, _: Outcome) -> Sequence[tuple[bytes, bytes]]:
+    def bound(self, _: Message) -> None:
+        """Everything is let in."""
+
+    async def answer(self, _: Outcome) -> Sequence[tuple[bytes, bytes]]:
         return self.headers
+
+    def opened(self, _: End) -> None:
+        """No stream is ended."""
 
     def sent(self, messages: int) -> None:
         """Nobody counts."""

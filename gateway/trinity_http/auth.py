@@ -32,7 +32,7 @@ async def authorize(authorization: bytes | None, method: Method, authenticator: 
     if found is None:
         raise TrinityError(Reason.MISSING_KEY, "a key is needed; send it as Authorization: Bearer <key>")
     principal = await authenticator.authenticate(found[1].decode("ascii"))
-    missing = [scope for scope in method.scopes if scope not in principal.scopes]
+    missing = [scope for scope in method.scopes if principal.scopes is not None and scope not in principal.scopes]
     if missing:
         raise TrinityError(
             Reason.MISSING_SCOPE,

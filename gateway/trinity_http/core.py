@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 import grpc.aio
@@ -19,9 +20,11 @@ from trinity_http.answer import (
     OpenAdmission,
     Outcome,
     Principal,
+    RefusedError,
 )
 from trinity_http.auth import authorize
 from trinity_http.bind import Body
+from trinity_http.client_address import ClientAddress
 from trinity_http.contract import Contract, ContractError
 from trinity_http.cors import Cors
 from trinity_http.endpoint import Endpoint, Endpoints
@@ -67,6 +70,7 @@ class Core:
         self.streams: set[Upstream] = set()
         """Every stream that is open now."""
         self._admission = admission or OpenAdmission()
+        self._client_address = ClientAddress(settings.trusted_proxies)
         self._stopping = False
         make = Endpoints(contract, settings).make
         for method in contract.methods:
@@ -94,10 +98,10 @@ class Core:
         if self._stopping:
             upstream.end(STOPPING)
 
-    def settled(self, admitted: Admitted, answer: Answer, outcome: Outcome, request: Request) -> Answer:
+    async def settled(self, admitted: Admitted, answer: Answer, outcome: Outcome, request: Request) -> Answer:
         """The answer with what admission adds to it, or admission's own error in its place."""
         try:
-            extra = admitted.answer(outcome)
+            extra = await admitted.answer(outcome)
         except TrinityError as error:
             return self.failure_of(error, "", request).answer()
         return Answer(answer.status, [*answer.headers, *extra], answer.body) if extra else answer
@@ -107,7 +111,8 @@ class Core:
         principal: Principal | None = None
         if self.authenticator is not None:
             principal = await authorize(request.headers.get(b"authorization"), endpoint.method, self.authenticator)
-        call = Call(endpoint.method, principal, request.request_id, transport, request.method)
+        address = self._client_address(request.address, request.headers)
+        call = Call(endpoint.method, principal, request.request_id, transport, request.method, address)
         return call, self._admission.admit(call)
 
     def check_stream_room(self) -> None:
@@ -164,7 +169,10 @@ class Core:
     def failure_of(self, error: Exception, service: str, request: Request) -> Failure:
         """Any error as a failure; one that nobody foresaw is logged and tells nothing."""
         if isinstance(error, TrinityError):
-            return self.failures.of(error, request.request_id)
+            failure = self.failures.of(error, request.request_id)
+            if isinstance(error, RefusedError):
+                failure = replace(failure, headers=[*failure.headers, *error.headers])
+            return failure
         if isinstance(error, grpc.aio.AioRpcError):
             return self.failures.of_call(error, service, request.request_id)
         log.error("unforeseen error in request %s", request.request_id, exc_info=error)

@@ -25,11 +25,7 @@ class BookReplica:
 
     def get(self, asset: str, /) -> price_pb2.Price | None:
         """The newest price with the state that it has now."""
-        view = self._book.views.get(asset)
-        if view is None:
-            return None
-        state = view.state
-        return view.message if view.message.state == state.value else view.judged(state).message
+        return self._book.message(asset)
 
 
 def own_contract() -> bytes:

@@ -15,7 +15,7 @@ Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 class Request:
     """What an ASGI scope says, taken apart once."""
 
-    __slots__ = ("headers", "http_version", "method", "query", "raw_path", "request_id")
+    __slots__ = ("address", "headers", "http_version", "method", "query", "raw_path", "request_id")
 
     def __init__(self, scope: Scope) -> None:
         headers: dict[bytes, bytes] = {}
@@ -23,6 +23,9 @@ class Request:
             headers[name] = headers[name] + b", " + value if name in headers else value
         self.headers = headers
         """By name in lower case; a header given twice has its values joined by commas."""
+        client = scope.get("client")
+        self.address: str = client[0] if client else ""
+        """Of the peer that is connected, a proxy's perhaps; empty where it has none."""
         self.method: str = scope.get("method", "GET")
         self.raw_path: bytes = scope.get("raw_path") or scope["path"].encode("utf-8")
         self.query: bytes = scope["query_string"]

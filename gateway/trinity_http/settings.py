@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from trinity_admission.networks import Networks
+
 
 @dataclass(frozen=True, slots=True)
 class GatewaySettings:
@@ -35,6 +37,8 @@ class GatewaySettings:
     """Request headers sent on as gRPC metadata, lower case; tracing and request id always go."""
     return_metadata: tuple[str, ...] = ()
     """gRPC initial metadata sent back as response headers, lower case."""
+    trusted_proxies: tuple[str, ...] = ()
+    """Networks (CIDR) of proxies in front of this gateway whose X-Forwarded-For tells a client's address."""
     cors_origins: tuple[str, ...] = ()
     """Origins whose pages may call, as in "https://example.com"; "*" for any."""
     cors_max_age_s: int = 600
@@ -60,6 +64,9 @@ class GatewaySettings:
                     raise ValueError(f"{name}: {header!r} must be a header's name in lower case")
                 if header.startswith(("grpc-", ":")) or header in _HOP_BY_HOP:
                     raise ValueError(f"{name}: {header!r} belongs to one hop and cannot be passed on")
+                if header.startswith("x-trinity-"):
+                    raise ValueError(f"{name}: {header!r} is what the parts of the mesh tell each other")
+        Networks(self.trusted_proxies)
 
 
 @dataclass(frozen=True, slots=True)

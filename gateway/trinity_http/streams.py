@@ -40,14 +40,14 @@ class Streams:
         Raises ClientGoneError when there is nobody to answer.
         """
         try:
-            framing, upstream = await self._open(request, found, call, receive)
+            framing, upstream = await self._open(request, found, call, admitted, receive)
         except ClientGoneError:
             raise
         except Exception as error:
-            return self._refused(error, found, request, admitted)
+            return await self._refused(error, found, request, admitted)
         if upstream is None:
             head = Answer(200, [(b"content-type", framing.media_type), NO_STORE], b"")
-            return self._core.settled(admitted, head, Outcome(Code.OK, 200), request)
+            return await self._core.settled(admitted, head, Outcome(Code.OK, 200), request)
         self._core.opened(upstream)
         watching = asyncio.ensure_future(_end_when_gone(upstream, receive))
         try:
@@ -58,7 +58,7 @@ class Streams:
             await upstream.close()
 
     async def _open(
-        self, request: Request, found: Found[Endpoint], call: Call, receive: Receive
+        self, request: Request, found: Found[Endpoint], call: Call, admitted: Admitted, receive: Receive
     ) -> tuple[Framing, Upstream | None]:
         """Bind the request and start its call; no call for HEAD. Raises TrinityError and ClientGoneError."""
         core, endpoint = self._core, found.target
@@ -73,6 +73,7 @@ class Streams:
             payload: Any = core.payloads(found, request, body)
         else:
             message = call.request = endpoint.binding.bind(found.values, request.query, body)
+            admitted.bound(message)
             resume = core.resumes.get(endpoint.method.full_name)
             last_id = request.headers.get(b"last-event-id")
             if resume is not None and last_id:
@@ -103,11 +104,12 @@ class Streams:
         except ClientGoneError:
             raise
         except Exception as error:
-            return self._refused(error, found, request, admitted)
+            return await self._refused(error, found, request, admitted)
         try:
-            extra = admitted.answer(Outcome(Code.OK, 200))
+            extra = await admitted.answer(Outcome(Code.OK, 200))
         except TrinityError as error:
             return core.failure_of(error, "", request).answer()
+        admitted.opened(upstream.end)
         own = [(b"content-type", framing.media_type), NO_STORE, *framing.headers, *extra]
         await send({"type": "http.response.start", "status": 200, "headers": core.headers_of(request, own)})
         try:
@@ -145,9 +147,9 @@ class Streams:
                 await send({"type": "http.response.body", "body": part, "more_body": True})
             response = await upstream.next(self._silence_s)
 
-    def _refused(self, error: Exception, found: Found[Endpoint], request: Request, admitted: Admitted) -> Answer:
+    async def _refused(self, error: Exception, found: Found[Endpoint], request: Request, admitted: Admitted) -> Answer:
         failure = self._core.failure_of(error, found.target.method.service, request)
-        return self._core.settled(admitted, failure.answer(), counted(failure), request)
+        return await self._core.settled(admitted, failure.answer(), counted(failure), request)
 
 
 async def _end_when_gone(upstream: Upstream, receive: Receive) -> None:

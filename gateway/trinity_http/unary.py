@@ -34,16 +34,16 @@ class Unary:
     ) -> Answer:
         """The answer, good or bad. Raises ClientGoneError when there is nobody to answer."""
         try:
-            answer, outcome = await self._ask(request, found, call, receive)
+            answer, outcome = await self._ask(request, found, call, admitted, receive)
         except ClientGoneError:
             raise
         except Exception as error:
             failure = self._core.failure_of(error, found.target.method.service, request)
             answer, outcome = failure.answer(), counted(failure)
-        return self._core.settled(admitted, answer, outcome, request)
+        return await self._core.settled(admitted, answer, outcome, request)
 
     async def _ask(
-        self, request: Request, found: Found[Endpoint], call: Call, receive: Receive
+        self, request: Request, found: Found[Endpoint], call: Call, admitted: Admitted, receive: Receive
     ) -> tuple[Answer, Outcome]:
         core, endpoint = self._core, found.target
         binding, renderer = endpoint.binding, endpoint.renderer
@@ -55,6 +55,7 @@ class Unary:
             payload: Any = core.payloads(found, request, body)
         else:
             message = call.request = binding.bind(found.values, request.query, body)
+            admitted.bound(message)
             if self._local is not None:
                 local = self._local.answer(endpoint.method.full_name, message)
                 if local is not None:

@@ -83,6 +83,7 @@ class Sockets:
                 upstream = Upstream(invoked)
             else:
                 message = call.request = endpoint.binding.bind(found.values, request.query, None)
+                admitted.bound(message)
                 payload = endpoint.binding.serialize(message)
                 invoked = endpoint.invoke(payload, timeout=timeout_s, metadata=metadata)
                 upstream = Upstream(invoked)
@@ -91,16 +92,17 @@ class Sockets:
             if upstream is not None:
                 await upstream.close()
             failure = core.failure_of(error, endpoint.method.service, request)
-            refusal = core.settled(admitted, failure.answer(), counted(failure), request)
+            refusal = await core.settled(admitted, failure.answer(), counted(failure), request)
             await self._refuse(scope, request, refusal, send)
             return
         try:
-            extra = admitted.answer(Outcome(Code.OK, 101))
+            extra = await admitted.answer(Outcome(Code.OK, 101))
         except TrinityError as error:
             await upstream.close()
             await self._refuse(scope, request, core.failure_of(error, "", request).answer(), send)
             return
         core.opened(upstream)
+        admitted.opened(upstream.end)
         listening: asyncio.Future[None] | None = None
         try:
             headers = [(b"x-request-id", request.request_id.encode("ascii")), *extra]
@@ -187,7 +189,7 @@ class Sockets:
 def _close_code(error: Exception, failure: Failure) -> int:
     if error is STOPPING:
         return CLOSE_RESTART
-    return CLOSE_POLICY if failure.code in (Code.INVALID_ARGUMENT, Code.UNIMPLEMENTED) else CLOSE_FAILED
+    return CLOSE_POLICY if failure.code in _CLIENTS else CLOSE_FAILED
 
 
 def _close_reason(failure: Failure) -> str:
@@ -201,4 +203,6 @@ def _is_disconnect(error: Exception) -> bool:
 
 
 _CLOSE_REASON_MAX: Final = 100
+_CLIENTS: Final = frozenset({Code.INVALID_ARGUMENT, Code.UNIMPLEMENTED, Code.UNAUTHENTICATED, Code.PERMISSION_DENIED})
+"""Codes for which the client, or its key, is to blame."""
 _WAIT_S: Final = 3_600.0
