@@ -106,10 +106,13 @@ class Admission:
             return
         seat = self._seat(held)
         lease = self._lease(seat)
-        if lease is None or not lease.awaits_word(self._clock.monotonic_ns()):
-            return
-        task = self._ask(seat, lease)
-        if task is not None:
+        # A call that was under way already may have told less than what is used now: one more tells it.
+        for _ in range(2):
+            if lease is None or not lease.awaits_word(self._clock.monotonic_ns()):
+                return
+            task = self._ask(seat, lease)
+            if task is None:
+                return
             await asyncio.wait((task,), timeout=self._wait_s)
 
     def admit(

@@ -50,6 +50,7 @@ class Lease:
         "_failing_since_ns",
         "_low",
         "_spent_until_ns",
+        "_told",
         "_unlimited",
         "_until_ns",
         "allowed",
@@ -74,6 +75,7 @@ class Lease:
         self._began_ns = 0
         self._low = 0
         self._spent_until_ns = 0
+        self._told = 0
         self._asked_ns: int | None = None
         self._failing_since_ns: int | None = None
 
@@ -126,9 +128,15 @@ class Lease:
             return True
         return not self._unlimited and self.left <= self._low
 
-    def asked(self, now_ns: int) -> None:
-        """A call to the service is under way."""
+    def asked(self, now_ns: int) -> int:
+        """A call to the service is under way; what to tell it as used.
+
+        Answers under way are among it: what the service gives must go beyond them. Where they are
+        not billed after all, the lease still has them.
+        """
         self._asked_ns = now_ns
+        self._told = self.used + self.reserved
+        return self._told
 
     def granted(self, grant: Grant, now_ns: int, *, again_ns: int) -> None:
         """The service's word came. Where it leaves nothing, it is asked again after `again_ns` at the earliest."""
@@ -141,7 +149,7 @@ class Lease:
         self._until_ns = asked_ns + max(0, grant.expires_in_ns)
         self.reset_unix_ns = grant.reset_unix_ns
         self._low = self.left // 2
-        self._spent_until_ns = 0 if grant.unlimited or self.left else now_ns + again_ns
+        self._spent_until_ns = 0 if grant.unlimited or grant.allowed > self._told else now_ns + again_ns
 
     def failed(self, now_ns: int) -> None:
         """The service could not be asked."""

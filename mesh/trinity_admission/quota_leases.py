@@ -73,12 +73,12 @@ class Leases:
         now_ns = self._clock.monotonic_ns()
         if now_ns < self._not_before_ns or len(self._asking) >= self._calls_max:
             return None
-        lease.asked(now_ns)
+        used = lease.asked(now_ns)
         request = usage_pb2.LeaseQuotaRequest(
             holder=self._holder,
             key_id=key_id,
             wanted=wanted(rate_per_s=rate_per_s, burst=burst, ahead_s=self._ahead_s, most=_WANTED_MAX),
-            used=lease.used,
+            used=used,
         )
         task = self._asking[key_id] = asyncio.get_running_loop().create_task(self._renew(request, lease))
         task.add_done_callback(lambda _: self._asking.pop(key_id, None))

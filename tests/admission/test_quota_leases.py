@@ -135,14 +135,16 @@ async def test_a_service_that_is_not_there_is_not_waited_for_again_and_again(sta
     assert stage.leases.failures == 1, "the clock stands, so it is not asked again yet"
 
 
-async def test_who_cannot_wait_is_let_in_on_trust_until_the_first_word(stage: Stage) -> None:
+async def test_who_cannot_wait_is_let_in_on_trust_until_the_service_knows_of_it(stage: Stage) -> None:
     stage.usage.release.clear()
     assert [stage.ask_at_once() for _ in range(12)] == ["ok"] * 12
     await until(lambda: stage.usage.requests)
     stage.usage.release.set()
-    await until(lambda: stage.leases.grants)
+    await until(lambda: stage.leases.grants == 1)
+    assert stage.ask_at_once() == "ok", "the service has not heard yet of the twelve"
+    await until(lambda: stage.leases.grants == 2)
     assert stage.ask_at_once() == "QUOTA_EXHAUSTED"
-    assert len(stage.usage.requests) == 1
+    assert [request.used for request in stage.usage.requests] == [1, 13]
 
 
 async def test_a_new_month_begins_with_a_new_lease(stage: Stage) -> None:

@@ -54,6 +54,8 @@ class Counting:
     def __init__(self) -> None:
         self.calls: list[Call] = []
         self.outcomes: list[Outcome] = []
+        self.requests: list[Any] = []
+        self.ends: list[Any] = []
         self.sent_count = 0
         self.closed = 0
         self.refuse: TrinityError | None = None
@@ -66,11 +68,17 @@ class Counting:
             raise self.refuse
         return self
 
-    def answer(self, outcome: Outcome) -> Sequence[tuple[bytes, bytes]]:
+    def bound(self, request: Any) -> None:
+        self.requests.append(request)
+
+    async def answer(self, outcome: Outcome) -> Sequence[tuple[bytes, bytes]]:
         self.outcomes.append(outcome)
         if self.refuse_answer is not None:
             raise self.refuse_answer
         return [(b"ratelimit", b"limit=10")]
+
+    def opened(self, end: Any) -> None:
+        self.ends.append(end)
 
     def sent(self, messages: int) -> None:
         self.sent_count += messages
