@@ -45,7 +45,7 @@ class FeedsConfig:
     """WebSocket addresses in place of the venues' own."""
     rest_urls: Mapping[Venue, str] = field(default_factory=dict)
     """REST addresses in place of the venues' own, without the path of a call."""
-    flush_ms: float = 5.0
+    flush_ms: float = 3.0
     """Least time between two batches of one stream."""
     heartbeat_ms: int = 1_000
     """Most time between two batches of one stream."""

@@ -67,7 +67,7 @@ class PriceConfig:
     """Silence after which a feed worker's stream counts as lost; workers speak once a second."""
     ready_wait_ms: int = 5_000
     """Longest that the service waits for the feeds' snapshots before it says it serves."""
-    flush_ms: float = 5.0
+    flush_ms: float = 3.0
     """Shortest time between two batches of a price stream."""
     streams_max: int = 1_000
     """Most price streams open at once."""
