@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -89,6 +89,41 @@ class Session:
         with renamed():
             await self._connection.executemany(sql, rows, timeout=_seconds(timeout_ms))
 
+    async def batches(self, sql: str, *args: object, rows_max: int, timeout_ms: int) -> AsyncIterator[list[Row]]:
+        """All rows in batches of 1 to `rows_max`, from a cursor of the server: memory for one batch at a time.
+
+        Only inside `Postgres.transaction`, with no other statement before the last batch.
+        `timeout_ms` bounds the wait for one batch.
+        """
+        with renamed():
+            cursor = await self._connection.cursor(sql, *args, timeout=_seconds(timeout_ms))
+        while True:
+            with renamed():
+                rows = await cursor.fetch(rows_max, timeout=_seconds(timeout_ms))
+            if not rows:
+                return
+            yield rows
+
+    async def copy_text(
+        self,
+        sql: str,
+        *args: object,
+        sink: Callable[[bytes], Coroutine[Any, Any, None]],
+        delimiter: str,
+        timeout_ms: int,
+    ) -> int:
+        """All rows in the text format of COPY, NULL as nothing, handed to `sink` a piece at a time; how many they were.
+
+        The server sends on only when `sink` has returned. Rows are lines; pieces need not end
+        where lines do. `timeout_ms` bounds the whole, the sink included. What `sink` raises is
+        raised here, and ends the statement.
+        """
+        with renamed():
+            tag = await self._connection.copy_from_query(
+                sql, *args, output=sink, format="text", delimiter=delimiter, null="", timeout=_seconds(timeout_ms)
+            )
+        return int(tag.removeprefix("COPY "))
+
 
 class Postgres:
     """A pool of connections to one database.
@@ -161,15 +196,18 @@ class Postgres:
             await self._release(connection)
 
     @asynccontextmanager
-    async def transaction(self, *, read_only: bool = False) -> AsyncIterator[Session]:
+    async def transaction(self, *, read_only: bool = False, snapshot: bool = False) -> AsyncIterator[Session]:
         """A transaction: committed when the block ends, rolled back when it raises.
 
+        With `snapshot` every statement sees the database as the first one did (REPEATABLE READ).
         When the commit itself cannot be confirmed, STORE_UNAVAILABLE has `outcome: unknown`
         in its metadata: it may have happened.
         """
         async with self.connection() as session:
             with renamed():
-                transaction = session._connection.transaction(readonly=read_only)  # noqa: SLF001 - its own session
+                transaction = session._connection.transaction(  # noqa: SLF001 - its own session
+                    isolation="repeatable_read" if snapshot else None, readonly=read_only
+                )
                 await transaction.start()
             try:
                 yield session
