@@ -10,7 +10,7 @@ from trinity_price.config import PriceConfig
 
 def test_the_defaults_are_good() -> None:
     config = load(PriceConfig, section="price", values={}, environ={})
-    assert config.flush_ms == 5
+    assert config.flush_ms == 3
     assert config.mirror.url == ""
 
 
