@@ -1,0 +1,77 @@
+"""A migrated database for each test, copied from one that was migrated once."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Iterator
+
+import asyncpg
+import pytest
+
+from stores import KINDS, MISSING, Stores, programs, running_stores
+from trinity_mesh.clock import SystemClock
+from trinity_storage.migrate import migrate
+from trinity_storage.postgres import Postgres, PostgresConfig
+
+
+def opened(url: str) -> Postgres:
+    return Postgres(PostgresConfig(), url=url, name="test", clock=SystemClock())
+
+
+def _running(kind: str) -> Iterator[Stores]:
+    if programs(kind) is None:
+        pytest.skip(MISSING[kind])
+    with running_stores(kind) as stores:
+        asyncio.run(_make_template(stores))
+        yield stores
+
+
+async def _make_template(stores: Stores) -> None:
+    admin = await asyncpg.connect(stores.admin_url)
+    await admin.execute("CREATE DATABASE migrated OWNER trinity")
+    await admin.close()
+    async with opened(_named(stores, "migrated")) as postgres:
+        await migrate(postgres)
+
+
+def _named(stores: Stores, name: str) -> str:
+    return stores.postgres_url.replace("//trinity@/trinity", f"//trinity@/{name}")
+
+
+@pytest.fixture(scope="session", params=KINDS)
+def any_stores(request: pytest.FixtureRequest) -> Iterator[Stores]:
+    """Servers of each kind in turn, for what SQL says."""
+    yield from _running(request.param)
+
+
+@pytest.fixture(scope="session")
+def stores() -> Iterator[Stores]:
+    """The servers we carry, for everything else."""
+    yield from _running("wheels")
+
+
+async def _copied(stores: Stores) -> AsyncIterator[str]:
+    name = f"test_{uuid.uuid4().hex}"
+    admin = await asyncpg.connect(stores.admin_url)
+    try:
+        await admin.execute(f"CREATE DATABASE {name} OWNER trinity TEMPLATE migrated")
+        yield _named(stores, name)
+        await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    finally:
+        await admin.close()
+
+
+@pytest.fixture
+async def database_url(stores: Stores) -> AsyncIterator[str]:
+    """A migrated database of the test's own."""
+    async for url in _copied(stores):
+        yield url
+
+
+@pytest.fixture
+async def any_postgres(any_stores: Stores) -> AsyncIterator[Postgres]:
+    """A pool to a migrated database of the test's own, on each kind of server."""
+    async for url in _copied(any_stores):
+        async with opened(url) as postgres:
+            yield postgres
