@@ -154,6 +154,7 @@ async def _abort(error: Exception, context: grpc.aio.ServicerContext[Any, Any]) 
         error = TrinityError(Reason.INTERNAL, "something went wrong on our side; the request id leads to the details")
     status = to_status(error, request_id=request_id.get())
     details: Iterable[tuple[str, str | bytes]] = (
+        *(context.trailing_metadata() or ()),
         (DETAILS_KEY, status.SerializeToString()),
         (REQUEST_ID_KEY, request_id.get()),
     )
