@@ -1,15 +1,15 @@
 """Every key that is valid, as streams send it, in the order of the last change; pure.
 
-The board follows the database: `apply` takes records as they are read, `confirm` says up to which
-version nothing is missing. Streams go by `order`, which counts what happened to this board.
+The board follows the database: a reading is taken at once, with the version up to which nothing is
+missing. Streams go by `order`, which counts what happened to this board.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Final
+from typing import Final, NamedTuple
 
 from trinity.account.v1 import account_pb2
 from trinity_account.encoding import record_to_bytes
@@ -30,6 +30,23 @@ class Entry:
     order: int
     ends_ns: int
     """When it ends, unix nanoseconds; 0 when it has, by being revoked."""
+
+
+class Encoded(NamedTuple):
+    """A record that was read, ready for the board."""
+
+    key_id: str
+    record: bytes
+    version: int
+    ends_ns: int
+
+
+def encoded(records: Iterable[KeyRecord]) -> list[Encoded]:
+    """Make records ready. It takes longer than putting them on the board, so large readings do it part by part."""
+    return [
+        Encoded(record.key_id, record_to_bytes(record), record.version, _end(record.revoked, record.expire_time_ns))
+        for record in records
+    ]
 
 
 class KeyBoard:
@@ -62,36 +79,28 @@ class KeyBoard:
         """Every key, with its record."""
         return ((entry.key_id, entry.record) for entry in self._entries.values())
 
-    def apply(self, records: Sequence[KeyRecord]) -> list[str]:
-        """Take records that were read; the ids of those that told something new."""
+    def apply(self, reading: Iterable[Encoded], version: int) -> list[str]:
+        """Take what changed up to a version; the ids of keys of which it told something new."""
         changed = []
-        for record in records:
-            old = self._entries.get(record.key_id)
-            if old is not None and old.version >= record.version:
-                continue
-            data = record_to_bytes(record)
-            if self._put(record.key_id, data, record.version, 0 if record.revoked else record.expire_time_ns):
-                changed.append(record.key_id)
+        for key_id, record, own, ends_ns in reading:
+            old = self._entries.get(key_id)
+            if (old is None or old.version < own) and self._put(key_id, record, own, ends_ns):
+                changed.append(key_id)
+        self.version = version
         return changed
 
-    def confirm(self, version: int) -> None:
-        """Everything up to a version has been applied."""
-        self.version = version
-
-    def begin_anew(self, records: Sequence[KeyRecord], version: int) -> list[str]:
-        """Take all keys that are valid now; what they do not name has ended. The ids of those that changed."""
-        named = {record.key_id for record in records}
-        self._entries = {
-            key_id: Entry(key_id, entry.record, -1, entry.order, entry.ends_ns)
-            for key_id, entry in self._entries.items()
-        }
-        changed = self.apply(records)
-        for key_id in [key_id for key_id, entry in self._entries.items() if key_id not in named and entry.ends_ns]:
+    def begin_anew(self, reading: Sequence[Encoded], version: int) -> list[str]:
+        """Take all keys that are valid now; those not among them have ended. The ids of keys that changed."""
+        for key_id, entry in self._entries.items():
+            self._entries[key_id] = replace(entry, version=-1)
+        changed = self.apply(reading, version)
+        named = {each.key_id for each in reading}
+        for key_id in [key_id for key_id, entry in self._entries.items() if entry.ends_ns and key_id not in named]:
             message = account_pb2.KeyRecord.FromString(self._entries[key_id].record)
             message.revoked = True
             self._put(key_id, message.SerializeToString(), version, 0)
             changed.append(key_id)
-        self.version = self._floor = version
+        self._floor = version
         return changed
 
     def begin_with_copies(self, copies: Iterable[tuple[str, bytes]]) -> None:
@@ -99,7 +108,7 @@ class KeyBoard:
         for key_id, data in copies:
             message = account_pb2.KeyRecord.FromString(data)
             ends_ns = unstamp(message.expire_time) if message.HasField("expire_time") else None
-            self._put(key_id, data, -1, 0 if message.revoked else ends_ns)
+            self._put(key_id, data, -1, _end(message.revoked, ends_ns))
 
     def valid(self, now_ns: int) -> list[bytes]:
         """The records of all keys that are valid at a time."""
@@ -131,13 +140,18 @@ class KeyBoard:
             self._floor = max(self._floor, entry.version)
         return max(0, excess)
 
-    def _put(self, key_id: str, data: bytes, version: int, ends_ns: int | None) -> bool:
+    def _put(self, key_id: str, record: bytes, version: int, ends_ns: int) -> bool:
         old = self._entries.get(key_id)
-        ends = _FOR_EVER if ends_ns is None else ends_ns
-        if old is not None and old.record == data:
-            self._entries[key_id] = Entry(key_id, data, version, old.order, ends)
+        if old is not None and old.record == record:
+            self._entries[key_id] = replace(old, version=version)
             return False
         self._entries.pop(key_id, None)
         self.order += 1
-        self._entries[key_id] = Entry(key_id, data, version, self.order, ends)
+        self._entries[key_id] = Entry(key_id, record, version, self.order, ends_ns)
         return True
+
+
+def _end(revoked: bool, expire_time_ns: int | None) -> int:
+    if revoked:
+        return 0
+    return _FOR_EVER if expire_time_ns is None else expire_time_ns

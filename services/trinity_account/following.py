@@ -7,8 +7,8 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
-from trinity_account.board import KeyBoard
-from trinity_core.accounts import AccountRepo, KeyRecord
+from trinity_account.board import Encoded, KeyBoard, encoded
+from trinity_core.accounts import AccountRepo
 from trinity_core.errors import TrinityError
 from trinity_mesh.clock import Clock
 
@@ -113,24 +113,23 @@ class Following:
                 self._board.prune(self._clock.unix_ns())
 
     async def _read(self) -> None:
-        board, now_ns = self._board, self._clock.unix_ns()
+        board = self._board
         version = await self._repo.version()
-        if not board.version or version < board.version:
-            # Nothing is known, or the database was set back: only what is there now counts.
-            records: list[KeyRecord] = []
-            version = await self._repo.read_records(since=0, now_ns=now_ns, take=records.extend)
-            self._tell(board.begin_anew(records, version))
+        # Nothing is known yet, or the database was set back: then only what is there now counts.
+        anew = version < board.version or not board.version
+        if version == board.version:
+            return
+        reading: list[Encoded] = []
+        version = await self._repo.read_records(
+            since=0 if anew else board.version,
+            now_ns=self._clock.unix_ns(),
+            take=lambda part: reading.extend(encoded(part)),
+        )
+        if anew:
+            board.begin_anew(reading, version)
             self._renewed()
-        elif version > board.version:
-            version = await self._repo.read_records(
-                since=board.version, now_ns=now_ns, take=lambda part: self._tell(board.apply(part))
-            )
-            board.confirm(version)
-            self._changed(())
-
-    def _tell(self, key_ids: Sequence[str]) -> None:
-        if key_ids:
-            self._changed(key_ids)
+        else:
+            self._changed(board.apply(reading, version))
 
     async def _pause(self) -> None:
         woken = asyncio.ensure_future(self._wake.wait())

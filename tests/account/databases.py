@@ -30,22 +30,23 @@ class Databases:
     async def fresh(self) -> AsyncIterator[str]:
         """The address of a database of the test's own."""
         name = f"test_{uuid.uuid4().hex}"
-        admin = await asyncpg.connect(self.stores.admin_url)
+        await self._execute(f"CREATE DATABASE {name} OWNER trinity TEMPLATE {self._template}")
         try:
-            await admin.execute(f"CREATE DATABASE {name} OWNER trinity TEMPLATE {self._template}")
             yield self.url_of(name)
-            await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
         finally:
-            await admin.close()
+            await self._execute(f"DROP DATABASE {name} WITH (FORCE)")
 
     async def _make_template(self) -> None:
-        admin = await asyncpg.connect(self.stores.admin_url)
-        try:
-            await admin.execute(f"CREATE DATABASE {self._template} OWNER trinity TEMPLATE template0")
-        finally:
-            await admin.close()
+        await self._execute(f"CREATE DATABASE {self._template} OWNER trinity TEMPLATE template0")
         async with open_postgres(self.url_of(self._template)) as postgres:
             await migrate(postgres)
+
+    async def _execute(self, statement: str) -> None:
+        admin = await asyncpg.connect(self.stores.admin_url)
+        try:
+            await admin.execute(statement)
+        finally:
+            await admin.close()
 
 
 def open_postgres(url: str) -> Postgres:
