@@ -1,8 +1,9 @@
-"""The demo key of a mesh on one machine, and the settings file that gateways read keys from."""
+"""The two keys of a mesh on one machine, a customer's and an operator's, and the file that gateways read keys from."""
 
 from __future__ import annotations
 
 import secrets
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -10,24 +11,37 @@ import msgspec
 from trinity_core.keys import KeyText, mint, parse
 from trinity_mesh.process import write_json
 
-SCOPES = ("prices.read", "feed.read")
-"""What the demo key may do."""
+SCOPES = ("prices.read", "reports.read", "keys.manage")
+"""What the demo key may do, for itself."""
+
+ADMIN_SCOPES = ("admin",)
+"""What the operator's key may do: everything but what only parts of the mesh may."""
 
 
 def demo_key(data_dir: Path) -> KeyText:
-    """The key of this data directory, made at the first call and the same ever after.
+    """The customer's key of this data directory; see `_kept`."""
+    return _kept(data_dir / "demo-key.json", "demo")
 
-    It stands in `demo-key.json`, mode 0600. A file that cannot be read is replaced.
+
+def admin_key(data_dir: Path) -> KeyText:
+    """The operator's key of this data directory; see `_kept`."""
+    return _kept(data_dir / "admin-key.json", "admin")
+
+
+def _kept(path: Path, env: str) -> KeyText:
+    """The key of a file, mode 0600: made at the first call and the same ever after.
+
+    A file that cannot be read is replaced.
     """
-    path = data_dir / "demo-key.json"
     try:
         return parse(msgspec.json.decode(path.read_bytes(), type=dict[str, str])["key"])
     except (OSError, KeyError, ValueError, msgspec.MsgspecError):
-        key = mint(env="demo", random_bytes=secrets.token_bytes)
+        key = mint(env=env, random_bytes=secrets.token_bytes)
         write_json(path, {"key": key.text})
         return key
 
 
-def write_keys_file(path: Path, key: KeyText) -> None:
-    """Write the gateways' settings file: the key's hash and scopes, never the key."""
-    write_json(path, {"keys": [{"id": key.key_id, "key_sha256": key.sha256, "scopes": list(SCOPES)}]})
+def write_keys_file(path: Path, keys: Mapping[KeyText, Sequence[str]]) -> None:
+    """Write the gateways' settings file: each key's hash and scopes, never the key."""
+    listed = [{"id": key.key_id, "key_sha256": key.sha256, "scopes": list(scopes)} for key, scopes in keys.items()]
+    write_json(path, {"keys": listed})

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -35,13 +35,25 @@ class Places:
     """Ports of the sandbox venues; empty with live venues."""
     control_port: int
     """Port of the sandbox's control endpoint; 0 with live venues."""
+    postgres_url: str
     valkey_url: str
     keys_file: Path
+    secrets_file: Path
 
     @property
     def feed(self) -> str:
         """GRPC address of the feed worker."""
         return f"unix:{self.sockets / 'feed.sock'}"
+
+    @property
+    def account(self) -> str:
+        """GRPC address of the account service."""
+        return f"unix:{self.sockets / 'account.sock'}"
+
+    @property
+    def usage(self) -> str:
+        """GRPC address of the usage service."""
+        return f"unix:{self.sockets / 'usage.sock'}"
 
     @property
     def price(self) -> str:
@@ -77,6 +89,17 @@ def roles(places: Places, *, venues: Venues, workers: int, seed: int, stores: Se
     planned.append(Role("feeds", "feeds", feeds, ("sandbox",) if sandbox else ()))
     price = {"listen": places.price, "feeds": [places.feed], "mirror": {"url": places.valkey_url}}
     planned.append(Role("price", "price", price, tuple(name for name in stores if name == "valkey")))
+    database = {"url": places.postgres_url}
+    needs = tuple(name for name in stores if name == "postgres")
+    account = {
+        "listen": places.account,
+        "secrets_file": str(places.secrets_file),
+        "env": "local",
+        "postgres": database,
+        "valkey": {"url": places.valkey_url},
+    }
+    planned.append(Role("account", "account", account, needs))
+    planned.append(Role("usage", "usage", {"listen": places.usage, "postgres": database}, needs))
     gateway = {
         "price": places.price,
         "http": places.http,
@@ -87,8 +110,17 @@ def roles(places: Places, *, venues: Venues, workers: int, seed: int, stores: Se
     return planned
 
 
-def spec_of(role: Role, *, data_dir: Path, environ: Mapping[str, str]) -> Spec:
-    """The command that plays a role; its settings and its ready file stand in `<data_dir>/run`."""
+def spec_of(
+    role: Role,
+    *,
+    data_dir: Path,
+    environ: Mapping[str, str],
+    before_start: Callable[[], Awaitable[None]] | None = None,
+) -> Spec:
+    """The command that plays a role; its settings and its ready file stand in `<data_dir>/run`.
+
+    `before_start` is done before each start of its process.
+    """
     folder = data_dir / "run"
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     config, ready = folder / f"{role.name}.config.json", folder / f"{role.name}.ready.json"
@@ -102,4 +134,5 @@ def spec_of(role: Role, *, data_dir: Path, environ: Mapping[str, str]) -> Spec:
         ready_timeout_ms=30_000,
         depends_on=role.depends_on,
         stop_timeout_ms=8_000,
+        before_start=before_start,
     )

@@ -32,6 +32,8 @@ ROLES: Mapping[str, str] = MappingProxyType(
         "sandbox": "trinity_feeds.sandbox.main:run_role",
         "feeds": "trinity_feeds.main:main",
         "price": "trinity_price.main:main",
+        "account": "trinity_account.main:main",
+        "usage": "trinity_usage.main:main",
         "gateway": "trinity_cli.gateway_role:main",
     }
 )

@@ -16,7 +16,8 @@ from typing import Any, Final
 
 import click
 
-from trinity_cli.demo_key import demo_key, write_keys_file
+from trinity_cli.database import NEED_DATABASE, Database
+from trinity_cli.demo_key import ADMIN_SCOPES, SCOPES, admin_key, demo_key, write_keys_file
 from trinity_cli.exits import CommandError, Exit
 from trinity_cli.output import json_option
 from trinity_cli.plan import Places, Venues, roles, spec_of
@@ -27,10 +28,9 @@ from trinity_core.venues import Venue
 from trinity_mesh.clock import Clock, SystemClock
 from trinity_mesh.config import ConfigError, load
 from trinity_mesh.process import write_json
+from trinity_mesh.secrets_file import make_secrets
 from trinity_mesh.socketdir import socket_dir
 from trinity_mesh.supervise import Event, State, Supervisor
-from trinity_storage.migrate import migrate
-from trinity_storage.postgres import Postgres
 from trinity_storage.resolve import StorageConfig, resolve_postgres, resolve_valkey
 
 _PORT: Final = click.IntRange(0, 65_535)
@@ -157,9 +157,11 @@ async def _up(settings: UpSettings, *, as_json: bool, environ: Mapping[str, str]
             resolve_valkey(config=config, on_note=progress.note, **where),
         )
         stores = {"postgres": postgres, "valkey": valkey}
-        key = demo_key(settings.data_dir)
-        places = _places(settings, ports, sockets, stores["valkey"].url)
-        write_keys_file(places.keys_file, key)
+        places = _places(settings, ports, sockets, {name: store.url for name, store in stores.items()})
+        keys = {demo_key(settings.data_dir): SCOPES, admin_key(settings.data_dir): ADMIN_SCOPES}
+        write_keys_file(places.keys_file, keys)
+        secret = make_secrets(places.secrets_file)
+        database = Database(config.postgres, url=places.postgres_url, keys=keys, pepper=secret.pepper, clock=clock)
         plan = roles(
             places,
             venues=settings.venues,
@@ -168,9 +170,17 @@ async def _up(settings: UpSettings, *, as_json: bool, environ: Mapping[str, str]
             stores=[name for name, store in stores.items() if store.spec is not None],
         )
         specs = [store.spec for store in stores.values() if store.spec is not None]
-        specs += [spec_of(role, data_dir=settings.data_dir, environ=dict(environ)) for role in plan]
+        specs += [
+            spec_of(
+                role,
+                data_dir=settings.data_dir,
+                environ=dict(environ),
+                before_start=database.prepare if role.name in NEED_DATABASE else None,
+            )
+            for role in plan
+        ]
         ready_files = [settings.data_dir / "ready.json", *([settings.ready_file] if settings.ready_file else [])]
-        teller = _ReadyFiles(ready_files, _facts(settings, places, key))
+        teller = _ReadyFiles(ready_files, _facts(settings, places, *keys))
         held.callback(teller.remove)
 
         def on_event(event: Event) -> None:
@@ -179,7 +189,7 @@ async def _up(settings: UpSettings, *, as_json: bool, environ: Mapping[str, str]
                 teller.renew(supervisor)
 
         supervisor = Supervisor(specs, clock=clock, data_dir=settings.data_dir, on_event=on_event)
-        starting = asyncio.create_task(_start(supervisor, stores["postgres"].url, config, clock))
+        starting = asyncio.create_task(supervisor.start())
         await _until_stopped(supervisor, starting, stopping, progress, teller, as_json=as_json)
     return Exit.OK
 
@@ -213,12 +223,6 @@ async def _until_stopped(
         teller.remove()
         await supervisor.stop()
     progress.say("trinity: stopped")
-
-
-async def _start(supervisor: Supervisor, postgres_url: str, config: StorageConfig, clock: Clock) -> None:
-    await supervisor.start()
-    async with Postgres(config.postgres, url=postgres_url, name="trinity-up", clock=clock) as postgres:
-        await migrate(postgres)
 
 
 class _ReadyFiles:
@@ -270,7 +274,7 @@ def _ports(settings: UpSettings, held: contextlib.ExitStack) -> dict[str, HeldPo
     return taken
 
 
-def _places(settings: UpSettings, ports: Mapping[str, HeldPort], sockets: Path, valkey_url: str) -> Places:
+def _places(settings: UpSettings, ports: Mapping[str, HeldPort], sockets: Path, urls: Mapping[str, str]) -> Places:
     count = len(Venue) + 1 if settings.venues is Venues.SANDBOX else 0
     *venue_ports, control = _free_ports(count) or [0]
     return Places(
@@ -280,8 +284,10 @@ def _places(settings: UpSettings, ports: Mapping[str, HeldPort], sockets: Path, 
         udp=ports["udp"].address,
         venue_ports=dict(zip(Venue, venue_ports, strict=False)),
         control_port=control,
-        valkey_url=valkey_url,
+        postgres_url=urls["postgres"],
+        valkey_url=urls["valkey"],
         keys_file=settings.data_dir / "run" / "keys.json",
+        secrets_file=settings.data_dir / "secrets.json",
     )
 
 
@@ -294,12 +300,13 @@ def _free_ports(count: int) -> list[int]:
         return [each.getsockname()[1] for each in sockets]
 
 
-def _facts(settings: UpSettings, places: Places, key: KeyText) -> dict[str, Any]:
+def _facts(settings: UpSettings, places: Places, key: KeyText, admin: KeyText) -> dict[str, Any]:
     facts: dict[str, Any] = {
         "http": places.http,
         "udp": places.udp,
-        "grpc": {"price": places.price, "feed": places.feed},
+        "grpc": {"price": places.price, "feed": places.feed, "account": places.account, "usage": places.usage},
         "key": key.text,
+        "admin_key": admin.text,
         "sandbox": settings.venues is Venues.SANDBOX,
     }
     if settings.venues is Venues.SANDBOX:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from trinity_cli.demo_key import demo_key, write_keys_file
+from trinity_cli.demo_key import admin_key, demo_key, write_keys_file
 
 
 def test_the_key_of_a_data_directory_stays_the_same(tmp_path: Path) -> None:
@@ -23,7 +23,11 @@ def test_a_broken_file_is_replaced(tmp_path: Path, content: str) -> None:
 
 def test_the_gateways_file_holds_a_hash_and_never_the_key(tmp_path: Path) -> None:
     key = demo_key(tmp_path)
-    write_keys_file(tmp_path / "keys.json", key)
+    write_keys_file(tmp_path / "keys.json", {key: ["prices.read"]})
     text = (tmp_path / "keys.json").read_text()
     assert key.text not in text
     assert json.loads(text)["keys"][0]["key_sha256"] == key.sha256
+
+
+def test_a_customers_key_and_an_operators_differ(tmp_path: Path) -> None:
+    assert demo_key(tmp_path).text != admin_key(tmp_path).text

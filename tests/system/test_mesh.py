@@ -12,6 +12,7 @@ from typing import Any
 import grpc
 import pytest
 import websockets
+import websockets.exceptions
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from system.meshrun import Mesh, running_mesh, wait_until
@@ -37,9 +38,9 @@ def details(body: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 def test_the_ready_file_names_every_part(mesh: Mesh) -> None:
     facts = mesh.facts
-    assert set(facts) >= {"http", "udp", "grpc", "key", "pids"}
+    assert set(facts) >= {"http", "udp", "grpc", "key", "admin_key", "pids"}
     assert facts["grpc"]["price"].startswith("unix:")
-    assert {"postgres", "valkey", "sandbox", "feeds", "price", "gateway-1"} <= set(facts["pids"])
+    assert {"postgres", "valkey", "sandbox", "feeds", "price", "account", "usage", "gateway-1"} <= set(facts["pids"])
     assert mesh.ready_path.stat().st_mode & 0o077 == 0, "it holds a key"
 
 
@@ -231,7 +232,8 @@ async def test_the_book_of_a_python_customer_follows_the_mesh(mesh: Mesh) -> Non
 
 
 async def test_every_grpc_server_is_healthy(mesh: Mesh) -> None:
-    for address in (mesh.facts["grpc"]["price"], mesh.facts["grpc"]["feed"]):
+    assert set(mesh.facts["grpc"]) >= {"price", "feed", "account", "usage"}
+    for address in mesh.facts["grpc"].values():
         async with grpc.aio.insecure_channel(address) as channel:
             answer = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest())
             assert answer.status == health_pb2.HealthCheckResponse.SERVING
@@ -285,8 +287,8 @@ def test_a_command_answers_and_its_exit_code_tells_how(mesh: Mesh, arguments: tu
 
 
 def test_keys_never_reach_a_log(mesh: Mesh) -> None:
-    secret = mesh.key[-40:]
     logs = list((mesh.data_dir / "logs").glob("*"))
     assert logs
-    for log in logs:
-        assert secret not in log.read_text(errors="replace"), log.name
+    for secret in (mesh.key[-40:], mesh.facts["admin_key"][-40:]):
+        for log in logs:
+            assert secret not in log.read_text(errors="replace"), log.name

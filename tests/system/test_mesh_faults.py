@@ -48,7 +48,7 @@ def state_of(mesh: Mesh) -> str:
     return str(body["state"] if answer.status_code == 200 else body["details"][0]["reason"])
 
 
-@pytest.mark.parametrize("name", ["valkey", "postgres", "sandbox", "feeds", "price", "gateway-1"])
+@pytest.mark.parametrize("name", ["valkey", "postgres", "sandbox", "feeds", "price", "account", "usage", "gateway-1"])
 def test_a_killed_part_comes_back_and_prices_are_fresh_again(mesh: Mesh, name: str) -> None:
     before = mesh.refresh()["pids"][name]
     os.kill(before, signal.SIGKILL)
