@@ -21,11 +21,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from trinity_account.config import AccountConfig
 from trinity_cli.gateway_role import GatewayConfig
 from trinity_feeds.config import FeedsConfig
 from trinity_feeds.sandbox.settings import SandboxSettings
 from trinity_price.config import PriceConfig
 from trinity_storage.resolve import StorageConfig
+from trinity_usage.config import UsageConfig
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "configuration.md"
 SECTIONS: Mapping[str, tuple[type[Any], str]] = {
@@ -33,6 +35,8 @@ SECTIONS: Mapping[str, tuple[type[Any], str]] = {
     "sandbox": (SandboxSettings, "The simulated exchanges."),
     "feeds": (FeedsConfig, "A feed worker."),
     "price": (PriceConfig, "The price service and its book."),
+    "account": (AccountConfig, "The account service."),
+    "usage": (UsageConfig, "The usage service."),
     "gateway": (GatewayConfig, "A gateway worker: HTTP, UDP and the replica that both read."),
 }
 HEAD = """# Configuration
