@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -26,6 +26,13 @@ SECRETS = MeshSecrets(
     pepper=b"pepper-for-tests" * 2, udp_master=b"master-for-tests" * 2, cursor=b"cursor-for-tests" * 2
 )
 PATIENT_S = 30.0
+
+
+async def until_true(condition: Callable[[], Awaitable[object]]) -> None:
+    """Return once a condition that must be asked for holds; fail when it does not for too long."""
+    async with asyncio.timeout(PATIENT_S):
+        while not await condition():  # noqa: ASYNC110 - stores and other processes set no events
+            await asyncio.sleep(0.01)
 
 
 class Caller:
