@@ -1,0 +1,37 @@
+"""Which sequence numbers of a session were seen: a window of 64, as RFC 4303, section 3.4.3, has it. Pure."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from trinity_admission.buckets import Cells
+
+WIDTH: Final = 64
+_MASK: Final = (1 << WIDTH) - 1
+
+
+class ReplayWindow:
+    """One session's window, in two cells: the number after the greatest seen, and a bit for each of the last 64."""
+
+    __slots__ = ("_at", "_cells")
+
+    def __init__(self, cells: Cells | None = None, at: int = 0) -> None:
+        """`cells[at]` and `cells[at + 1]` hold the window, 64 bits unsigned, zero for a new one; None keeps it here."""
+        self._cells: Cells = [0, 0] if cells is None else cells
+        self._at = at
+
+    def take(self, sequence: int) -> bool:
+        """Whether a number comes for the first time; False too for one that is older than the window."""
+        cells, at = self._cells, self._at
+        ahead = sequence + 1 - cells[at]
+        if ahead > 0:
+            seen = cells[at + 1] << ahead & _MASK if ahead < WIDTH else 0
+            cells[at], cells[at + 1] = sequence + 1, seen | 1
+            return True
+        if ahead <= -WIDTH:
+            return False
+        bit = 1 << -ahead
+        if cells[at + 1] & bit:
+            return False
+        cells[at + 1] |= bit
+        return True
