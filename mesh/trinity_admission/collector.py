@@ -104,6 +104,11 @@ class Collector:
         except OSError as error:
             self._failed(f"the spool cannot be read: {error}")
             return False
+        except Exception as error:  # whatever it is, counting goes on, and so must this
+            if not self._failing:
+                log.exception("unforeseen error of the collector")
+            self._failed(f"something went wrong: {error!r}")
+            return False
         if self._failing:
             log.info("the usage service takes what was counted again")
         self._failing = False

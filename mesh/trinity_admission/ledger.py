@@ -10,6 +10,7 @@ recorded by the collector like the file of a process that died.
 from __future__ import annotations
 
 import asyncio
+import logging
 from pathlib import Path
 from typing import Final, Self
 
@@ -20,6 +21,8 @@ from trinity_admission.ledger_files import AGAIN_NS, LedgerFiles
 from trinity_core.errors import TrinityError
 from trinity_core.usage import HOUR_NS, HOUR_S, Counted, hour_of
 from trinity_mesh.clock import Clock
+
+log = logging.getLogger(__name__)
 
 Kind = tuple[str, int, str, str, int]
 """Key id, transport, method, asset, outcome."""
@@ -193,7 +196,10 @@ class Ledger:
         while True:
             await self._clock.sleep(_TIDY_S)
             async with self._at_files:
-                await self._tidy()
+                try:
+                    await self._tidy()
+                except Exception:
+                    log.exception("unforeseen error while looking after the ledger files")
 
     async def _tidy(self) -> None:
         """Have a file ready for those to come, and give up those in which nothing counts any more."""

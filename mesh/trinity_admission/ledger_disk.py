@@ -97,10 +97,10 @@ class LedgerDisk:
 
         try:
             await self.do(write)
-        except OSError as error:
+        except Exception:  # whatever it is, nobody may be told that his answer is safe
             self.failures += 1
             self._broken = True
-            log.error("the disk did not take what was counted: %s", error)  # noqa: TRY400 - the text says all
+            log.exception("the disk did not take what was counted")
 
     def _settle(self, group: asyncio.Future[None]) -> None:
         self._waiting.discard(group)
