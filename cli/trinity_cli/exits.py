@@ -28,6 +28,7 @@ _REFUSALS = frozenset(
     {
         Code.INVALID_ARGUMENT,
         Code.NOT_FOUND,
+        Code.ALREADY_EXISTS,
         Code.OUT_OF_RANGE,
         Code.FAILED_PRECONDITION,
         Code.UNIMPLEMENTED,

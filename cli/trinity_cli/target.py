@@ -17,6 +17,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 _WORDS = {
     "price": "the price service",
+    "account": "the account service",
     "feeds": "the feed worker",
     "udp": "the UDP gateway",
     "http": "the HTTP gateway",
@@ -32,6 +33,8 @@ class Target:
     """What named it: an option or the path of a ready file."""
     price: str = ""
     """gRPC address of the price service, "unix:/path" or "host:port"."""
+    account: str = ""
+    """gRPC address of the account service."""
     feeds: tuple[str, ...] = ()
     """gRPC addresses of the feed workers."""
     http: str = ""
@@ -48,7 +51,7 @@ class Target:
         return f"{_WORDS[part]} at {self.need(part)} (from {self.origin})"
 
     def need(self, part: str) -> str:
-        """The address of "price", "http" or "udp", or of the first of "feeds".
+        """The address of "price", "account", "http" or "udp", or of the first of "feeds".
 
         Raises CommandError when it is not known.
         """
@@ -88,7 +91,7 @@ def ready_path(ready_file: Path | None, environ: Mapping[str, str]) -> Path:
 
 
 def resolve(part: str, address: str | None, ready_file: Path | None, environ: Mapping[str, str] = os.environ) -> Target:
-    """The mesh that the options and the environment name, with an address for `part` ("price", "feeds" or "udp").
+    """The mesh that the options and the environment name, with an address for `part` (a name in `Target.need`).
 
     Raises CommandError (5) when there is no ready file, it cannot be read, or it does not name the part.
     """
@@ -99,6 +102,8 @@ def resolve(part: str, address: str | None, ready_file: Path | None, environ: Ma
         origin = "--address"
         if part == "feeds":
             return Target(origin, feeds=addresses)
+        if part == "account":
+            return Target(origin, account=addresses[0])
         return Target(origin, udp=addresses[0]) if part == "udp" else Target(origin, price=addresses[0])
     target = read_ready(ready_path(ready_file, environ))
     target.need(part)
@@ -124,6 +129,7 @@ def read_ready(path: Path) -> Target:
         return Target(
             origin=str(path),
             price=grpc.get("price", ""),
+            account=grpc.get("account", ""),
             feeds=tuple(text.strip() for text in listed if text.strip()),
             http=value.get("http", ""),
             udp=value.get("udp", ""),

@@ -13,7 +13,7 @@ from trinity_cli.target import ready_path, resolve
 READY = {
     "http": "h:1",
     "udp": "u:2",
-    "grpc": {"price": "unix:/p", "feed": "unix:/f1, unix:/f2"},
+    "grpc": {"price": "unix:/p", "feed": "unix:/f1, unix:/f2", "account": "unix:/a"},
     "key": "k",
     "pids": {"a": 1},
 }
@@ -31,7 +31,7 @@ def test_the_option_wins_over_the_environment_and_that_over_the_data_directory(t
 def test_a_ready_file_names_every_part(tmp_path: Path) -> None:
     (tmp_path / "ready.json").write_text(json.dumps(READY))
     target = resolve("price", None, tmp_path / "ready.json")
-    assert (target.price, target.feeds) == ("unix:/p", ("unix:/f1", "unix:/f2"))
+    assert (target.price, target.feeds, target.account) == ("unix:/p", ("unix:/f1", "unix:/f2"), "unix:/a")
     assert (target.http, target.udp, target.key, target.pids) == ("h:1", "u:2", "k", {"a": 1})
     assert "k'" not in repr(target), "a key is not shown"
 
@@ -44,6 +44,7 @@ def test_feed_addresses_may_be_a_list(tmp_path: Path) -> None:
 def test_an_address_is_the_address_of_what_the_command_asks() -> None:
     assert resolve("price", "h:1", None).price == "h:1"
     assert resolve("udp", "h:1", None).udp == "h:1"
+    assert resolve("account", "h:1", None).account == "h:1"
     assert resolve("feeds", "h:1,h:2", None).feeds == ("h:1", "h:2")
 
 
