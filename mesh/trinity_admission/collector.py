@@ -142,7 +142,7 @@ class Collector:
                 recording.start_again()
         if self._cleaned_ns is None or now_ns - self._cleaned_ns >= _CLEAN_NS:
             self._cleaned_ns = now_ns
-            self._spool.clean(keep_days=self._config.keep_days, keep_files_max=self._config.keep_files_max)
+            self._spool.clean(keep_days=self._config.keep_days, keep_mib_max=self._config.keep_mib_max)
 
     def _opened(self, path: Path) -> Recording | None:
         try:
@@ -170,8 +170,14 @@ class Collector:
                 continue
             if ended:
                 if recording.in_place():
-                    self._spool.put_away(path, self._spool.done if recording.complete else self._spool.refused)
-                    self.files_done += 1
+                    self._put_away(path, recording)
                 self._recordings.pop(path).close()
         if failed is not None:
             raise failed
+
+    def _put_away(self, path: Path, recording: Recording) -> None:
+        if recording.empty:
+            self._spool.remove(path)
+        else:
+            self._spool.put_away(path, self._spool.done if recording.complete else self._spool.refused)
+        self.files_done += 1

@@ -63,9 +63,9 @@ class CollectorConfig:
     readers_max: int = 1_000
     """Most ledger files of the spool that are looked at; the others wait for their turn."""
     keep_days: int = 7
-    """How long files that are recorded completely stay in `done`."""
-    keep_files_max: int = 1_000
-    """Most files in `done`; the oldest go first."""
+    """How long files that are recorded completely stay in `done`, to be told again to a restored database."""
+    keep_mib_max: int = 512
+    """Most that the files in `done` may take; the oldest go first."""
     drain_ms: int = 5_000
     """Longest that a process which stops waits until its last counts are recorded."""
 
@@ -78,7 +78,7 @@ class CollectorConfig:
         _between("resend_s", self.resend_s, 1, 86_400)
         _between("readers_max", self.readers_max, 1, 10_000)
         _between("keep_days", self.keep_days, 0, 3_650)
-        _between("keep_files_max", self.keep_files_max, 0, 1_000_000)
+        _between("keep_mib_max", self.keep_mib_max, 0, 1_000_000)
         _between("drain_ms", self.drain_ms, 0, 60_000)
 
 

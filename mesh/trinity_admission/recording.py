@@ -48,6 +48,11 @@ class Recording:
         """Whether everything that was sent was taken, and everything counted could be sent."""
         return not self._refused and not self._unreadable
 
+    @property
+    def empty(self) -> bool:
+        """Whether nothing was found counted in the file."""
+        return not self._counters and not self._unreadable
+
     def taken_over(self) -> bool:
         """Whether the file's process has ended, so that the file is ours; then all of it is sent once more."""
         if not self.ours and self._reader.orphaned():
@@ -65,23 +70,28 @@ class Recording:
 
     async def send(self) -> None:
         """Send what changed. Raises TrinityError when the usage service cannot take it now; send again later."""
-        incarnation = self._reader.layout.incarnation
-        changed = [self._counter(slot, value) for slot, value in self._reader.changed() if slot not in self._refused]
-        counters = [counter for counter in changed if counter is not None]
-        for start in range(0, len(counters), self._batch_max):
-            await self._send(incarnation, counters[start : start + self._batch_max])
+        batch: list[usage_pb2.Counter] = []
+        for slot, value in self._reader.changed():
+            counter = self._counter(slot, value) if slot not in self._refused else None
+            if counter is not None:
+                batch.append(counter)
+            if len(batch) == self._batch_max:
+                await self._send(batch)
+                batch = []
+        if batch:
+            await self._send(batch)
         if self.ours and self._unreadable:
             lost = sum(value for slot, value in self._reader.changed() if slot in self._unreadable)
             log.error("%s has %d answers of which nobody knows what they were", self._reader.path, lost)
 
-    async def _send(self, incarnation: str, counters: Sequence[usage_pb2.Counter]) -> None:
-        request = usage_pb2.RecordUsageRequest(incarnation=incarnation, counters=counters)
+    async def _send(self, counters: Sequence[usage_pb2.Counter]) -> None:
+        request = usage_pb2.RecordUsageRequest(incarnation=self._reader.layout.incarnation, counters=counters)
         try:
             response = await self._record(request)
         except TrinityError as error:
             if error.reason is not Reason.INVALID_FIELD:
                 raise
-            await self._send_halves(incarnation, counters, error)
+            await self._send_halves(counters, error)
             return
         if response.recorded < len(counters):
             late = len(counters) - response.recorded
@@ -89,12 +99,12 @@ class Recording:
         for counter in request.counters:
             self._reader.confirm(counter.slot, counter.count)
 
-    async def _send_halves(self, incarnation: str, counters: Sequence[usage_pb2.Counter], error: TrinityError) -> None:
+    async def _send_halves(self, counters: Sequence[usage_pb2.Counter], error: TrinityError) -> None:
         """Find what is refused for itself, so that it does not hold up the rest."""
         if len(counters) > 1:
             middle = len(counters) // 2
-            await self._send(incarnation, counters[:middle])
-            await self._send(incarnation, counters[middle:])
+            await self._send(counters[:middle])
+            await self._send(counters[middle:])
             return
         for counter in counters:
             self._refused.add(counter.slot)

@@ -73,6 +73,10 @@ class Spool:
         """Whether a ledger file is there that belongs to nobody, and waits to be recorded."""
         return any(map(_is_free, self.files()))
 
+    def remove(self, path: Path) -> None:
+        """Remove a ledger file in which nothing was ever counted."""
+        _remove([path])
+
     def put_away(self, path: Path, folder: Path) -> None:
         """Move a ledger file into `done` or `refused`. Raises OSError."""
         folder.mkdir(mode=0o700, exist_ok=True)
@@ -80,13 +84,16 @@ class Spool:
         os.utime(path, ns=(now_ns, now_ns))  # its age counts from now on
         path.rename(folder / path.name)
 
-    def clean(self, *, keep_days: int, keep_files_max: int) -> None:
+    def clean(self, *, keep_days: int, keep_mib_max: int) -> None:
         """Remove from `done` what is old or too much, and what killed processes never finished making."""
         now_ns = self._clock.unix_ns()
-        aged = sorted(((_modified_ns(path), path) for path in self.done.glob(f"*{SUFFIX}")), reverse=True)
-        old = [path for at, (ns, path) in enumerate(aged) if at >= keep_files_max or ns < now_ns - keep_days * _DAY_NS]
-        unnamed = [path for path in self.path.glob(_UNNAMED) if _modified_ns(path) < now_ns - _UNNAMED_NS]
-        _remove([*old, *(path for path in unnamed if _is_free(path))])
+        gone, kept_bytes = [], 0
+        for modified_ns, size, path in sorted(map(_seen, self.done.glob(f"*{SUFFIX}")), reverse=True):
+            kept_bytes += size
+            if modified_ns < now_ns - keep_days * _DAY_NS or kept_bytes > keep_mib_max << 20:
+                gone.append(path)
+        unnamed = [path for path in self.path.glob(_UNNAMED) if _seen(path)[0] < now_ns - _UNNAMED_NS]
+        _remove([*gone, *filter(_is_free, unnamed)])
 
 
 def _is_free(path: Path) -> bool:
@@ -104,11 +111,13 @@ def _is_free(path: Path) -> bool:
     return True
 
 
-def _modified_ns(path: Path) -> int:
+def _seen(path: Path) -> tuple[int, int, Path]:
+    """When a file was changed last, unix nanoseconds, and how many bytes it has; nothing of one that is gone."""
     try:
-        return path.stat().st_mtime_ns
+        stat = path.stat()
     except FileNotFoundError:
-        return 0
+        return 0, 0, path
+    return stat.st_mtime_ns, stat.st_size, path
 
 
 def _remove(paths: Iterable[Path]) -> None:

@@ -40,7 +40,7 @@ class Standing:
 
 
 def renewed(
-    standing: Standing, old: Lease | None, *, used: int, wanted: int, share: int, least: int
+    standing: Standing, old: Lease | None, *, used: int, wanted: int, share: int, least: int, used_before: int | None
 ) -> tuple[int, int]:
     """`allowed` and `used` of a lease that is asked for or renewed.
 
@@ -51,9 +51,13 @@ def renewed(
         wanted: answers that the holder would like to have at hand.
         share: a holder gets at most this part of what is left, one in `share`,
         least: but not less than so many where they are left.
+        used_before: what the holder told last in the month before; None where it had no lease.
     """
-    # The first word of a month can be a last word of the month before: only what was recorded is believed.
-    used = min(used, standing.billed) if old is None else max(used, old.used)
+    if old is not None:
+        used = max(used, old.used)
+    elif used_before is not None and used >= used_before:
+        # Not a first word of this month but a last one of the month before: only what was recorded is believed.
+        used = min(used, standing.billed)
     spent = max(standing.billed, standing.used_by_others + used)
     left = max(0, standing.quota - spent - standing.held_by_others)
     allowed = used + min(wanted, left, max(least, left // share))

@@ -84,6 +84,11 @@ def next_month(month: date) -> date:
     return date(month.year + month.month // 12, month.month % 12 + 1, 1)
 
 
+def previous_month(month: date) -> date:
+    """First day of the month before the one that begins with `month`."""
+    return date(month.year - (month.month == 1), (month.month - 2) % 12 + 1, 1)
+
+
 def start_of(day: date) -> datetime:
     """The moment at which a day begins."""
     return datetime(day.year, day.month, day.day, tzinfo=UTC)

@@ -7,7 +7,7 @@ from typing import Final, NamedTuple
 
 from trinity_core.errors import Reason, TrinityError
 from trinity_core.leases import Lease, Standing, renewed
-from trinity_core.usage import next_month
+from trinity_core.usage import next_month, previous_month
 from trinity_storage.postgres import Postgres
 
 _LOCK_CLASS: Final = 0x6C65_6173  # "leas"
@@ -54,11 +54,15 @@ class QuotaLeases:
                 return Leased(used + wanted, unlimited=True)
             # By itself: the statement after it must see what the holder before was given.
             await session.execute("SELECT pg_advisory_xact_lock($1, hashtext($2))", _LOCK_CLASS, associate)
-            row = await session.fetch_row(_STANDING, associate, month, next_month(month), holder, key_id, now)
+            row = await session.fetch_row(
+                _STANDING, associate, month, next_month(month), holder, key_id, now, previous_month(month)
+            )
             assert row is not None
             standing = Standing(quota, row["billed"], row["used_by_others"], row["held_by_others"])
             old = None if row["allowed"] is None else Lease(row["allowed"], row["used"], row["live"])
-            allowed, used = renewed(standing, old, used=used, wanted=wanted, share=share, least=least)
+            allowed, used = renewed(
+                standing, old, used=used, wanted=wanted, share=share, least=least, used_before=row["used_before"]
+            )
             await session.execute(_RENEW, associate, month, holder, key_id, allowed, used, expire_time)
             return Leased(allowed, unlimited=False)
 
@@ -81,6 +85,8 @@ WITH leases AS (
 SELECT (SELECT coalesce(sum(d.n), 0)::bigint
           FROM api_keys k JOIN usage_days d USING (key_id)
          WHERE k.associate = $1 AND d.day >= $2 AND d.day < $3) AS billed,
+       (SELECT used FROM quota_leases
+         WHERE associate = $1 AND month = $7 AND holder = $4 AND key_id = $5) AS used_before,
        coalesce(sum(used) FILTER (WHERE NOT mine), 0)::bigint AS used_by_others,
        coalesce(sum(greatest(allowed - used, 0)) FILTER (WHERE live AND NOT mine), 0)::bigint AS held_by_others,
        max(allowed) FILTER (WHERE mine) AS allowed,

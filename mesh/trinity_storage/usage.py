@@ -75,7 +75,7 @@ class UsageStore:
                     raise _conflict(conflict)
             return len(taken)
 
-    async def close_hours(self, *, before: datetime, files_max: int = 8) -> int:
+    async def close_hours(self, *, before: datetime, files_max: int = 4) -> int:
         """Pack the counters of hours before `before` tightly, of a few ledger files; how many files' hours it were."""
         async with self._postgres.transaction() as session:
             await _become_the_only_writer(session)

@@ -6,7 +6,7 @@ import logging
 from datetime import UTC, datetime, timedelta
 
 from trinity_core.errors import TrinityError
-from trinity_core.usage import HOUR_S, hour_of, month_of
+from trinity_core.usage import HOUR_S, hour_of, month_of, previous_month
 from trinity_mesh.clock import Clock
 from trinity_storage.quota_leases import QuotaLeases
 from trinity_storage.usage import UsageStore
@@ -58,7 +58,7 @@ class Closing:
             pass
         if hour != self._final_hour:
             await self._store.make_final(before=_moment(hour) - self._final_after)
-            await self._leases.forget(before=month_of(now_ns))
+            await self._leases.forget(before=previous_month(month_of(now_ns)))
             self._final_hour = hour
 
 

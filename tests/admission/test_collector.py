@@ -277,12 +277,23 @@ async def test_done_files_are_kept_for_a_while_and_not_without_bound(tmp_path: P
     done.mkdir()
     now_s = clock.unix_ns() // 10**9
     for name, age_days in {"old": 8, "young": 6, "younger": 2, "youngest": 1}.items():
-        left_by_the_dead(tmp_path, name=f"incarnation-{name}").close()
-        path = (tmp_path / f"incarnation-{name}.uctr").rename(done / f"incarnation-{name}.uctr")
+        path = done / f"incarnation-{name}.uctr"
+        path.write_bytes(bytes(1 << 20))
         os.utime(path, (now_s - age_days * DAY_S,) * 2)
-    async with collecting(tmp_path, clock, twin, keep_days=7, keep_files_max=2):
+    async with collecting(tmp_path, clock, twin, keep_days=7, keep_mib_max=2):
         await until_moving(clock, lambda: len(names(done)) < 4)
     assert names(done) == ["incarnation-younger.uctr", "incarnation-youngest.uctr"]
+    async with collecting(tmp_path, clock, twin, keep_days=1, keep_mib_max=10):
+        await until_moving(clock, lambda: names(done) == [])
+
+
+async def test_a_file_in_which_nothing_was_counted_is_not_kept(tmp_path: Path) -> None:
+    clock, twin = VirtualClock(), UsageTwin()
+    left_by_the_dead(tmp_path, assets=()).close()
+    async with collecting(tmp_path, clock, twin) as collector:
+        await until_moving(clock, lambda: collector.files_done == 1)
+    assert names(tmp_path) == names(tmp_path / "done") == []
+    assert not twin.requests
 
 
 async def test_files_that_were_never_finished_go_but_not_those_being_made(tmp_path: Path) -> None:

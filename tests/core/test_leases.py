@@ -12,8 +12,10 @@ from trinity_core.leases import Lease, Standing, renewed
 IDLE = Standing(quota=1_000, billed=0, used_by_others=0, held_by_others=0)
 
 
-def ask(standing: Standing, old: Lease | None = None, *, used: int = 0, wanted: int = 50) -> tuple[int, int]:
-    return renewed(standing, old, used=used, wanted=wanted, share=4, least=10)
+def ask(
+    standing: Standing, old: Lease | None = None, *, used: int = 0, wanted: int = 50, used_before: int | None = None
+) -> tuple[int, int]:
+    return renewed(standing, old, used=used, wanted=wanted, share=4, least=10, used_before=used_before)
 
 
 def test_a_first_lease_is_what_was_wanted_and_no_more_than_its_share() -> None:
@@ -48,8 +50,13 @@ def test_use_beyond_a_lease_is_believed_once_the_holder_knows_the_month() -> Non
 
 
 def test_a_last_word_of_the_month_before_does_not_use_up_the_new_one() -> None:
-    assert ask(IDLE, None, used=900, wanted=50) == (50, 0)
-    assert ask(Standing(1_000, 30, 0, 0), None, used=900, wanted=50) == (80, 30)
+    assert ask(IDLE, None, used=900, wanted=50, used_before=880) == (50, 0)
+    assert ask(Standing(1_000, 30, 0, 0), None, used=900, wanted=50, used_before=880) == (80, 30)
+
+
+def test_use_before_the_first_lease_is_believed() -> None:
+    assert ask(IDLE, None, used=400, wanted=50) == (450, 400), "a gateway that could not ask until now"
+    assert ask(IDLE, None, used=400, wanted=50, used_before=880) == (450, 400), "less than before: it began anew"
 
 
 @dataclass
@@ -84,7 +91,9 @@ class World:
             held_by_others=sum(max(0, each.allowed - each.told) for each in others if each.expires > self.now),
         )
         old = Lease(gateway.allowed, gateway.told, live=gateway.expires > self.now) if gateway.expires else None
-        gateway.allowed, gateway.told = renewed(standing, old, used=gateway.used, wanted=wanted, share=4, least=10)
+        gateway.allowed, gateway.told = renewed(
+            standing, old, used=gateway.used, wanted=wanted, share=4, least=10, used_before=None
+        )
         gateway.expires = self.now + self.ttl
 
     @property

@@ -8,7 +8,7 @@ import pytest
 
 from trinity.account.v1 import account_pb2
 from trinity.usage.v1 import usage_pb2
-from trinity_core.usage import HOUR_S, Outcome, Transport, hour_of, month_of, next_month, start_of
+from trinity_core.usage import HOUR_S, Outcome, Transport, hour_of, month_of, next_month, previous_month, start_of
 
 
 def test_transports_and_outcomes_have_the_numbers_of_their_contracts() -> None:
@@ -42,5 +42,6 @@ def test_an_hour_begins_where_the_wall_clock_says() -> None:
 def test_months_are_calendar_months_in_utc(moment: datetime, month: date, after: date) -> None:
     assert month_of(int(moment.timestamp()) * 10**9) == month
     assert next_month(month) == after
+    assert previous_month(after) == month
     assert start_of(after).utcoffset() == datetime(2026, 1, 1, tzinfo=UTC).utcoffset()
     assert start_of(month) <= moment < start_of(after)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack
 
 import asyncpg
 import pytest
@@ -19,12 +20,27 @@ def opened(url: str) -> Postgres:
     return Postgres(PostgresConfig(), url=url, name="test", clock=SystemClock())
 
 
-def _running(kind: str) -> Iterator[Stores]:
-    if programs(kind) is None:
-        pytest.skip(MISSING[kind])
-    with running_stores(kind) as stores:
-        asyncio.run(_make_template(stores))
-        yield stores
+class Servers:
+    """Servers of each kind that a test asks for, started once for all tests of a worker."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        self._stack = stack
+        self._by_kind: dict[str, Stores] = {}
+
+    def of(self, kind: str) -> Stores:
+        if programs(kind) is None:
+            pytest.skip(MISSING[kind])
+        if kind not in self._by_kind:
+            stores = self._by_kind[kind] = self._stack.enter_context(running_stores(kind))
+            asyncio.run(_make_template(stores))
+        return self._by_kind[kind]
+
+
+@pytest.fixture(scope="session")
+def servers() -> Iterator[Servers]:
+    """Those that are needed."""
+    with ExitStack() as stack:
+        yield Servers(stack)
 
 
 async def _make_template(stores: Stores) -> None:
@@ -40,15 +56,15 @@ def _named(stores: Stores, name: str) -> str:
 
 
 @pytest.fixture(scope="session", params=KINDS)
-def any_stores(request: pytest.FixtureRequest) -> Iterator[Stores]:
+def any_stores(request: pytest.FixtureRequest, servers: Servers) -> Stores:
     """Servers of each kind in turn, for what SQL says."""
-    yield from _running(request.param)
+    return servers.of(request.param)
 
 
 @pytest.fixture(scope="session")
-def stores() -> Iterator[Stores]:
+def stores(servers: Servers) -> Stores:
     """The servers we carry, for everything else."""
-    yield from _running("wheels")
+    return servers.of("wheels")
 
 
 async def _copied(stores: Stores) -> AsyncIterator[str]:

@@ -27,7 +27,14 @@ async def leases(any_postgres: Postgres) -> QuotaLeases:
 
 
 async def lease(
-    leases: QuotaLeases, holder: str = "gateway-1", *, used: int = 0, wanted: int = 50, after_s: int = 0, key: str = KEY
+    leases: QuotaLeases,
+    holder: str = "gateway-1",
+    *,
+    used: int = 0,
+    wanted: int = 50,
+    after_s: int = 0,
+    key: str = KEY,
+    month: date = MONTH,
 ) -> int:
     now = NOW + timedelta(seconds=after_s)
     leased = await leases.lease(
@@ -36,7 +43,7 @@ async def lease(
         wanted=wanted,
         used=used,
         now=now,
-        month=MONTH,
+        month=month,
         expire_time=now + TTL,
         share=4,
         least=10,
@@ -88,6 +95,14 @@ async def test_last_months_use_is_no_use_of_this_month(any_postgres: Postgres, l
     august = HOUR - 30 * 24 * HOUR_S
     await UsageStore(any_postgres).record(FILE, [btc(5_000, hour=august)])
     assert await lease(leases, wanted=200) == 200
+
+
+async def test_a_word_of_last_month_that_comes_late_uses_nothing_of_this_month(leases: QuotaLeases) -> None:
+    august = date(2026, 8, 1)
+    await lease(leases, month=august)
+    await lease(leases, used=40, month=august)
+    assert await lease(leases, used=45, wanted=10) == 10
+    assert await lease(leases, "gateway-2", used=45, wanted=10) == 55, "one that had no lease before is believed"
 
 
 async def test_without_a_bound_everything_is_allowed_and_nothing_is_kept(any_postgres: Postgres) -> None:

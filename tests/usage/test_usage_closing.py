@@ -62,7 +62,7 @@ async def test_hours_are_made_final_once_an_hour() -> None:
     for _ in range(3):
         await closing.once()
     assert stores.final == [moment(HOUR) - timedelta(days=62)]
-    assert stores.forgotten == [date(2026, 9, 1)]
+    assert stores.forgotten == [date(2026, 8, 1)], "those of last month tell late words from new ones"
     clock.jump_wall(HOUR_S)
     await closing.once()
     assert stores.final[1:] == [moment(HOUR + HOUR_S) - timedelta(days=62)]

@@ -10,9 +10,8 @@ import pytest
 
 from admission.ledger_stage import BTC, ETH
 from trinity.usage.v1 import usage_pb2
-from trinity_admission.collector import Collector
-from trinity_admission.ledger import Ledger
 from trinity_admission.ledger_config import CollectorConfig, LedgerConfig
+from trinity_admission.metering import metering
 from trinity_admission.recording import record_by
 from trinity_core.errors import Reason, TrinityError
 from trinity_core.usage import HOUR_S
@@ -209,9 +208,10 @@ async def test_hours_are_closed_while_the_service_runs(tmp_path: Path, database_
 async def test_what_a_ledger_counts_is_billed(tmp_path: Path, database_url: str) -> None:
     clock, spool = SystemClock(), tmp_path / "spool"
     async with serving(tmp_path, database_url) as usage, opened(database_url) as postgres:
-        record = record_by(usage.channel, timeout_ms=5_000)
-        collector = Collector(CollectorConfig(flush_ms=20, drain_ms=30_000), spool=spool, record=record, clock=clock)
-        async with collector, Ledger(LedgerConfig(), spool=spool, clock=clock) as ledger:
+        settings = CollectorConfig(flush_ms=20, drain_ms=30_000)
+        async with metering(
+            spool=spool, channel=usage.channel, ledger=LedgerConfig(), collector=settings, clock=clock
+        ) as ledger:
             for number in range(1_000):
                 ledger.count(ledger.slot(*(BTC if number % 4 else ETH)))
                 if number % 100 == 0:
