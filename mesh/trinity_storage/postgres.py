@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from urllib.parse import urlsplit
 
 import asyncpg
+from asyncpg.protocol import NO_TIMEOUT
 
 from trinity_core.errors import Reason, TrinityError
 from trinity_mesh.clock import Clock
@@ -116,12 +117,28 @@ class Session:
 
         The server sends on only when `sink` has returned. Rows are lines; pieces need not end
         where lines do. `timeout_ms` bounds the whole, the sink included. What `sink` raises is
-        raised here, and ends the statement.
+        raised here; then, as when this is cancelled, the connection is closed, which ends the
+        statement.
         """
         with renamed():
-            tag = await self._connection.copy_from_query(
-                sql, *args, output=sink, format="text", delimiter=delimiter, null="", timeout=_seconds(timeout_ms)
-            )
+            try:
+                async with asyncio.timeout(timeout_ms / 1_000):
+                    tag = await self._connection.copy_from_query(
+                        sql,
+                        *args,
+                        output=sink,
+                        format="text",
+                        delimiter=delimiter,
+                        null="",
+                        # One timer for the whole, above: asyncpg's own would be a task for every piece.
+                        timeout=NO_TIMEOUT,  # type: ignore[arg-type]
+                    )
+            except asyncpg.PostgresError:
+                raise
+            except BaseException:
+                # Of a COPY that is given up asyncpg takes the next piece for the end, and would go on too early.
+                self._connection.terminate()
+                raise
         return int(tag.removeprefix("COPY "))
 
 
