@@ -164,8 +164,9 @@ def _integer_text(value: str) -> int:
 def _enum(enum: EnumDescriptor) -> Convert:
     names = {value.name: value.number for value in enum.values}
     numbers = frozenset(names.values())
-    closed = enum.is_closed
     nullable = enum.full_name == "google.protobuf.NullValue"
+    # NullValue is written as null whatever its number, so no other number may come in.
+    closed = enum.is_closed or nullable
     number_of = integer(-(1 << 31), (1 << 31) - 1)
 
     def convert(value: Any) -> int:

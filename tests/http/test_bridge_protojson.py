@@ -7,7 +7,7 @@ import math
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from trinity_core.errors import Reason, TrinityError
@@ -474,6 +474,7 @@ FIELDS += [
 
 
 @settings(max_examples=300, deadline=None)
+@example({"nothing": 1})
 @given(st.dictionaries(st.sampled_from(FIELDS) | st.text(max_size=5), JSON_VALUES, max_size=4))
 def test_any_json_object_is_read_or_refused_and_what_is_read_comes_back(pj: Json, value: dict[str, Any]) -> None:
     try:
