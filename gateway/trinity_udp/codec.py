@@ -7,15 +7,19 @@ bytes do not earn that much, a shorter one; `fit` takes the longest that its bou
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from enum import Enum
+from itertools import accumulate
 from typing import Final
 
 import msgspec
 
 from trinity.price.v1 import price_pb2
+from trinity_admission.udp_sessions import Claim
 from trinity_core.errors import Reason
 from trinity_core.prices import State
+from trinity_core.udp_mac import MAC_BYTES
+from trinity_core.udp_session import parse_session_id
 from trinity_udp.drops import Drop
 
 DATAGRAM_BYTES_MAX: Final = 1_232
@@ -33,7 +37,11 @@ _PRINTABLE: Final = range(0x20, 0x7F)
 _TEXT_BYTES: Final = bytes(_PRINTABLE) + b"\r\n"
 _REPLY_WORDS: Final = frozenset({"OK", "ERR", "COOKIE"})
 _REPLY_STARTS: Final = tuple(f"{word} ".encode() for word in sorted(_REPLY_WORDS))
-_SESSION_OPTIONS: Final = frozenset({"s", "t", "q", "c", "m"})
+_SESSION_OPTIONS: Final = frozenset({"s", "t", "q", "m"})
+_COOKIE_OPTION: Final = "c"
+_NUMBER: Final = re.compile("0|[1-9][0-9]{0,11}")
+_SEQUENCES: Final = 1 << 32
+_MAC: Final = re.compile(f"[0-9A-Fa-f]{{{2 * MAC_BYTES}}}")
 _ASSET: Final = re.compile("[A-Za-z0-9]{1,16}")
 _ID: Final = re.compile("[A-Za-z0-9][A-Za-z0-9_-]{0,15}")
 
@@ -81,6 +89,8 @@ class Query(msgspec.Struct, frozen=True, gc=False):
     """The line names the quote currency."""
     wrong: str = ""
     """Name of the part that cannot be taken; empty for a sound line."""
+    claim: Claim | None = None
+    """What the line says of its session; None where it has none."""
 
 
 def classify(datagram: bytes) -> Kind | Drop:
@@ -103,12 +113,11 @@ def parse_text(datagram: bytes) -> tuple[Query, ...] | Drop:
     """The queries of a text datagram, one a line; or why there is no answer to any of it."""
     if datagram.translate(None, _TEXT_BYTES):
         return Drop.BAD_TEXT
-    lines: list[list[str]] = []
+    lines: list[str] = []
     sizes: list[int] = []
     for line in datagram.decode("ascii").splitlines(keepends=True):
-        words = line.split()
-        if words:
-            lines.append(words)
+        if line.strip():
+            lines.append(line)
             sizes.append(len(line))
         elif sizes:
             sizes[-1] += len(line)
@@ -118,8 +127,8 @@ def parse_text(datagram: bytes) -> tuple[Query, ...] | Drop:
         return Drop.TOO_MANY_QUERIES
     queries: list[Query] = []
     assets = 0
-    for words, size in zip(lines, sizes, strict=True):
-        query = _parse_line(words, size)
+    for line, size in zip(lines, sizes, strict=True):
+        query = _parse_line(line, size)
         if isinstance(query, Drop):
             return query
         assets += len(query.assets)
@@ -127,33 +136,58 @@ def parse_text(datagram: bytes) -> tuple[Query, ...] | Drop:
     return Drop.TOO_MANY_QUERIES if assets > QUERIES_MAX else tuple(queries)
 
 
-def _parse_line(words: list[str], size: int) -> Query | Drop:
+def _parse_line(line: str, size: int) -> Query | Drop:
+    words = line.split()
     command = _COMMANDS.get(words[0].upper())
     if command is None:
         return Drop.RESPONSE if words[0] in _REPLY_WORDS else Drop.UNKNOWN_COMMAND
     mark = wrong = ""
     plain: list[str] = []
+    session: list[tuple[str, str]] = []
     for word in words[1:]:
         key, equals, value = word.partition("=")
         if not equals:
             plain.append(word)
-        elif key in _SESSION_OPTIONS:
+        elif key == _COOKIE_OPTION:
             return Drop.SESSION_UNSUPPORTED
+        elif key in _SESSION_OPTIONS:
+            session.append((key, value))
         elif key == "id" and not mark and _ID.fullmatch(value):
             mark = value
         else:
             wrong = wrong or (key if key.isalnum() and len(key) <= 16 else "option")
+    claim = _claim(line, session) if session else None
+    if isinstance(claim, Drop):
+        return claim
     if command is not Command.GET:
-        return Query(command, size, id=mark, wrong=wrong or ("words" if plain else ""))
+        return Query(command, size, id=mark, wrong=wrong or ("words" if plain else ""), claim=claim)
     assets = tuple(plain[0].upper().split(",")) if plain else ()
     if not assets or not all(map(_ASSET.fullmatch, assets)):
-        return Query(command, size, id=mark, wrong="assets")
+        return Query(command, size, id=mark, wrong="assets", claim=claim)
     quoted = len(plain) > 1
     if quoted and plain[1].upper() != "USD":
         wrong = wrong or "quote"
     elif len(plain) > 2:
         wrong = wrong or "words"
-    return Query(command, size, id=mark, assets=assets, quoted=quoted, wrong=wrong)
+    return Query(command, size, id=mark, assets=assets, quoted=quoted, wrong=wrong, claim=claim)
+
+
+def _claim(line: str, session: list[tuple[str, str]]) -> Claim | Drop:
+    """What a line says of its session: each word once, and the MAC last."""
+    told = dict(session)
+    signed, _, rest = line.rpartition(" m=")
+    if len(told) != len(session) or told.keys() != _SESSION_OPTIONS or rest.split() != [told["m"]]:
+        return Drop.SESSION_MALFORMED
+    session_id = parse_session_id(told["s"])
+    if (
+        session_id is None
+        or not _NUMBER.fullmatch(told["t"])
+        or not _NUMBER.fullmatch(told["q"])
+        or int(told["q"]) >= _SEQUENCES
+        or not _MAC.fullmatch(told["m"])
+    ):
+        return Drop.SESSION_MALFORMED
+    return Claim(session_id, int(told["t"]), int(told["q"]), bytes.fromhex(told["m"]), signed.encode("ascii"))
 
 
 def render_price(query: Query, price: price_pb2.Price, *, bound: int) -> bytes:
@@ -215,10 +249,10 @@ def fit(forms: Iterable[str], bound: int) -> bytes:
     return b""
 
 
-def pack(lines: Iterable[bytes]) -> bytes:
-    """The lines as one reply: whole lines only, and TRUNCATED as the last where not all fit."""
-    reply = b"".join(lines)
+def pack(answers: Sequence[bytes]) -> tuple[bytes, int]:
+    """The answers as one reply, and how many of them are whole in it; TRUNCATED is the last line where not all fit."""
+    reply = b"".join(answers)
     if len(reply) <= DATAGRAM_BYTES_MAX:
-        return reply
+        return reply, len(answers)
     end = reply.rindex(b"\n", 0, DATAGRAM_BYTES_MAX - len(TRUNCATED)) + 1
-    return reply[:end] + TRUNCATED
+    return reply[:end] + TRUNCATED, sum(upto <= end for upto in accumulate(map(len, answers)))

@@ -23,6 +23,12 @@ class UdpConfig:
     """Lines a second for each /24 (IPv4) or /56 (IPv6) of sources without a session."""
     demo_burst: int = 500
     """Lines such a prefix may ask at once after a rest."""
+    session_per_s: float = 50_000.0
+    """Lines with a session a second for each such prefix, good or not: what checking them may cost."""
+    session_burst: int = 100_000
+    """Lines with a session such a prefix may send at once after a rest."""
+    strict_answers_max: int = 10_000
+    """With usage durability "strict": most answers that wait for the disk; more are not given."""
     prefixes_max: int = 65_536
     """Most prefixes remembered."""
     lookup_timeout_ms: int = 2_000
@@ -39,7 +45,11 @@ class UdpConfig:
             raise ValueError("listen: at least one address is needed, such as 127.0.0.1:2679")
         if self.demo_per_s <= 0:
             raise ValueError("demo_per_s must be greater than 0; set demo to false to switch the allowance off")
+        if self.session_per_s <= 0:
+            raise ValueError("session_per_s must be greater than 0")
         for name in (
+            "session_burst",
+            "strict_answers_max",
             "batch_max",
             "receive_buffer_bytes",
             "demo_burst",

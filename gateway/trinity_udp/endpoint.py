@@ -14,7 +14,8 @@ from trinity_mesh.clock import Clock
 from trinity_udp.allowance import Allowance
 from trinity_udp.codec import DATAGRAM_BYTES_MAX, EARNED_FACTOR
 from trinity_udp.config import UdpConfig
-from trinity_udp.desk import Deferred, Desk, Replica
+from trinity_udp.desk import Deferred, Desk, Replica, Reply
+from trinity_udp.doors import Doors, OpenDoors
 from trinity_udp.drops import Drop, Tally
 from trinity_udp.lookups import Lookup, Lookups, Outcome
 
@@ -37,14 +38,26 @@ class Endpoint:
         assets: Collection[str],
         lookup: Lookup | None,
         clock: Clock,
+        doors: Doors | None = None,
     ) -> None:
-        """`lookup` asks the price service for what the replica lacks; None where there is nobody to ask."""
+        """An endpoint that is not open yet.
+
+        Args:
+            config: where to listen and how much to give.
+            replica: prices at hand.
+            assets: all ids that can have a price.
+            lookup: asks the price service for what the replica lacks; None where there is nobody to ask.
+            clock: the machine's.
+            doors: lets lines in and counts; None for no sessions and no count.
+        """
         self._config = config
         self._replica = replica
         self._assets = assets
         self._clock = clock
         self._lookups = None if lookup is None else self._make_lookups(lookup)
         self._sockets: list[socket.socket] = []
+        self._doors = doors or OpenDoors()
+        self._sending: set[asyncio.Task[None]] = set()
         self.tally = Tally()
         """What was received, answered and dropped."""
         self._desk = self._make_desk(())
@@ -95,6 +108,7 @@ class Endpoint:
             asyncio.get_running_loop().remove_reader(bound)
         if self._lookups is not None:
             await self._lookups.close()
+        await asyncio.gather(*self._sending)
         self._close_sockets()
 
     def _on_readable(self, bound: socket.socket) -> None:
@@ -117,8 +131,7 @@ class Endpoint:
             except Exception as error:
                 self._unforeseen(error)
                 continue
-            if reply.data:
-                self._send(bound, reply.data, address, len(datagram))
+            self._send(bound, reply, address, len(datagram))
             for deferred in reply.deferred:
                 self._look_up(bound, deferred, address)
 
@@ -127,34 +140,59 @@ class Endpoint:
 
         def deliver(outcome: Outcome) -> None:
             try:
-                line = self._desk.settle(deferred, outcome, unix_ns=self._clock.unix_ns())
+                reply = self._desk.settle(deferred, outcome, unix_ns=self._clock.unix_ns())
             except Exception as error:
                 self._unforeseen(error)
             else:
-                self._send(bound, line, address, deferred.query.size)
+                self._send(bound, reply, address, deferred.query.size)
 
         if self._lookups is None:
-            line = self._desk.without_lookup(deferred, unix_ns=self._clock.unix_ns())
-            self._send(bound, line, address, deferred.query.size)
+            reply = self._desk.without_lookup(deferred, unix_ns=self._clock.unix_ns())
+            self._send(bound, reply, address, deferred.query.size)
         elif not self._lookups.submit(deferred.asset, deliver):
             self.tally.drop(Drop.LOOKUPS_FULL)
+            deferred.entry.close()
 
-    def _send(self, bound: socket.socket, data: bytes, address: Address, earned_by: int) -> None:
+    def _send(self, bound: socket.socket, reply: Reply, address: Address, earned_by: int) -> None:
         """Send an answer; `earned_by` is the number of bytes that came for it, the last guard of the bound."""
-        if not data:
+        if not reply.data:
             return
-        if len(data) > earned_by * EARNED_FACTOR:
-            self.tally.drop(Drop.AMPLIFICATION)
-            return
+        if len(reply.data) > earned_by * EARNED_FACTOR:
+            self._unsent(reply, Drop.AMPLIFICATION)
+        elif not self._doors.strict:
+            self._hand_over(bound, reply, address)
+        elif len(self._sending) < self._config.strict_answers_max:
+            task = asyncio.get_running_loop().create_task(self._send_when_safe(bound, reply, address))
+            self._sending.add(task)
+            task.add_done_callback(self._sending.discard)
+        else:
+            self._unsent(reply, Drop.SEND_BLOCKED)
+
+    async def _send_when_safe(self, bound: socket.socket, reply: Reply, address: Address) -> None:
+        """Send an answer once its count outlives the machine."""
         try:
-            bound.sendto(data, address)
+            await self._doors.committed()
+        except TrinityError:
+            self._unsent(reply, Drop.UNCOUNTED)
+        else:
+            self._hand_over(bound, reply, address)
+
+    def _hand_over(self, bound: socket.socket, reply: Reply, address: Address) -> None:
+        try:
+            bound.sendto(reply.data, address)
         except BlockingIOError:
-            self.tally.drop(Drop.SEND_BLOCKED)
+            self._unsent(reply, Drop.SEND_BLOCKED)
         except OSError:
-            self.tally.drop(Drop.SEND_FAILED)
+            self._unsent(reply, Drop.SEND_FAILED)
         else:
             self.tally.replied += 1
-            self.tally.bytes_out += len(data)
+            self.tally.bytes_out += len(reply.data)
+
+    def _unsent(self, reply: Reply, reason: Drop) -> None:
+        """The kernel did not get an answer that was counted."""
+        self.tally.drop(reason)
+        for entry in reply.entries:
+            entry.unsent()
 
     def _unforeseen(self, error: Exception) -> None:
         """Count an error of ours; log the first and then one of a thousand, since strangers may cause them at will."""
@@ -164,14 +202,16 @@ class Endpoint:
 
     def _make_desk(self, own_ports: Collection[int]) -> Desk:
         config = self._config
-        allowance = Allowance(per_s=config.demo_per_s, burst=config.demo_burst, prefixes_max=config.prefixes_max)
+        most = config.prefixes_max
         return Desk(
             replica=self._replica,
             assets=self._assets,
-            allowance=allowance,
+            allowance=Allowance(per_s=config.demo_per_s, burst=config.demo_burst, prefixes_max=most),
+            session_allowance=Allowance(per_s=config.session_per_s, burst=config.session_burst, prefixes_max=most),
             demo=config.demo,
             own_ports=own_ports,
             tally=self.tally,
+            doors=self._doors,
         )
 
     def _make_lookups(self, lookup: Lookup) -> Lookups:

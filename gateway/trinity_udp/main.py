@@ -11,6 +11,7 @@ from trinity.price.v1 import price_pb2
 from trinity_client import PriceBook, PriceClient
 from trinity_mesh.clock import Clock
 from trinity_udp.config import UdpConfig
+from trinity_udp.doors import Doors
 from trinity_udp.endpoint import Endpoint
 
 
@@ -26,7 +27,13 @@ class BookReplica:
 
 
 def make_endpoint(
-    *, config: UdpConfig, book: PriceBook, client: PriceClient | None, assets: Collection[str], clock: Clock
+    *,
+    config: UdpConfig,
+    book: PriceBook,
+    client: PriceClient | None,
+    assets: Collection[str],
+    clock: Clock,
+    doors: Doors | None = None,
 ) -> Endpoint:
     """An endpoint that is not open yet.
 
@@ -36,6 +43,7 @@ def make_endpoint(
         client: asked for what the replica lacks; None where nobody is.
         assets: all ids that can have a price.
         clock: the machine's.
+        doors: lets lines in and counts their answers; None for no sessions and no count.
     """
     return Endpoint(
         config=config,
@@ -43,4 +51,5 @@ def make_endpoint(
         assets=assets,
         lookup=None if client is None else client.get,
         clock=clock,
+        doors=doors,
     )

@@ -106,14 +106,18 @@ class Admission:
             return
         seat = self._seat(held)
         lease = self._lease(seat)
-        # A call that was under way already may have told less than what is used now: one more tells it.
-        for _ in range(2):
-            if lease is None or not lease.awaits_word(self._clock.monotonic_ns()):
-                return
-            task = self._ask(seat, lease)
-            if task is None:
-                return
-            await asyncio.wait((task,), timeout=self._wait_s)
+        if lease is None or not lease.awaits_word(self._clock.monotonic_ns()):
+            return
+        lease.waiting += 1
+        try:
+            async with asyncio.timeout(self._wait_s):
+                # Others may take what comes first; then it is asked for again.
+                while lease.awaits_word(self._clock.monotonic_ns()) and (task := self._ask(seat, lease)) is not None:
+                    await asyncio.wait((task,))
+        except TimeoutError:
+            pass
+        finally:
+            lease.waiting -= 1
 
     def admit(
         self,
@@ -218,7 +222,7 @@ class Admission:
         if lease.over(unix_ns):
             lease = seat.lease = Lease()
         took = lease.take(now_ns, trust_ns=self._trust_ns)
-        if lease.wants(now_ns):
+        if took is Take.TRUSTED or took is Take.UNKNOWN or lease.wants(now_ns):
             self._ask(seat, lease)
         if took is Take.SPENT:
             assert seat.held is not None
@@ -230,8 +234,15 @@ class Admission:
 
     def _ask(self, seat: Seat, lease: Lease) -> asyncio.Task[None] | None:
         assert self._leases is not None
+        assert seat.held is not None
         bucket = seat.bucket
-        return self._leases.ask(seat.key_id, lease, rate_per_s=bucket.rate_per_s, burst=bucket.burst)
+        return self._leases.ask(
+            seat.key_id,
+            lease,
+            monthly_quota=seat.held.monthly_quota,
+            rate_per_s=bucket.rate_per_s,
+            burst=bucket.burst,
+        )
 
     def _refuse(self, admitted: Admitted, error: TrinityError) -> NoReturn:
         reason = str(error.reason)

@@ -17,6 +17,10 @@ from typing import Final
 
 _S: Final = 1_000_000_000
 _FAR_NS: Final = 1 << 63
+_SMALL: Final = 8
+"""Answers left with which a lease counts as small."""
+_PARTS: Final = 1_000
+"""A lease asks for no more than this part of a month, one in so many."""
 
 
 class Take(Enum):
@@ -58,6 +62,7 @@ class Lease:
         "reset_unix_ns",
         "trusted",
         "used",
+        "waiting",
     )
 
     def __init__(self) -> None:
@@ -68,6 +73,8 @@ class Lease:
         """Answers under way."""
         self.trusted = 0
         """Answers let in beyond the lease since the service's last word."""
+        self.waiting = 0
+        """Requests that wait for the service's word."""
         self.reset_unix_ns = _FAR_NS
         """When the month ends; far away until the service said."""
         self._unlimited = False
@@ -88,9 +95,13 @@ class Lease:
         """Whether the month has ended: another lease begins."""
         return unix_ns >= self.reset_unix_ns
 
+    def allows(self, now_ns: int) -> bool:
+        """Whether one more answer is within the lease."""
+        return now_ns < self._until_ns and (self._unlimited or self.used + self.reserved < self.allowed)
+
     def take(self, now_ns: int, *, trust_ns: int) -> Take:
         """Ask for one answer; granted or trusted, it is reserved. `trust_ns` bounds how long nobody need be asked."""
-        if now_ns < self._until_ns and (self._unlimited or self.used + self.reserved < self.allowed):
+        if self.allows(now_ns):
             self.reserved += 1
             return Take.GRANTED
         if self._spent_until_ns:
@@ -103,7 +114,7 @@ class Lease:
 
     def awaits_word(self, now_ns: int) -> bool:
         """Whether an answer now would be beyond the lease although the service may be there to ask."""
-        if now_ns < self._until_ns and (self._unlimited or self.used + self.reserved < self.allowed):
+        if self.allows(now_ns):
             return False
         if self._spent_until_ns:
             return now_ns >= self._spent_until_ns
@@ -119,14 +130,18 @@ class Lease:
         self.reserved -= 1
 
     def wants(self, now_ns: int) -> bool:
-        """Whether to ask the service, ahead of need: half is used, half the time is over, or a refusal is old."""
+        """Whether to ask the service, ahead of need: half is used, half the time is over, or a refusal is old.
+
+        A small lease is renewed when it is used up and not before: what one process holds for
+        nobody, another has to refuse.
+        """
         if self._asked_ns is not None:
             return False
         if self._spent_until_ns:
             return now_ns >= self._spent_until_ns
-        if now_ns >= self._until_ns - (self._until_ns - self._began_ns) // 2:
+        if not self._unlimited and self.left <= self._low:
             return True
-        return not self._unlimited and self.left <= self._low
+        return self._low >= 0 and now_ns >= self._until_ns - (self._until_ns - self._began_ns) // 2
 
     def asked(self, now_ns: int) -> int:
         """A call to the service is under way; what to tell it as used.
@@ -148,7 +163,8 @@ class Lease:
         self._began_ns = asked_ns
         self._until_ns = asked_ns + max(0, grant.expires_in_ns)
         self.reset_unix_ns = grant.reset_unix_ns
-        self._low = self.left // 2
+        small = not grant.unlimited and self.left <= _SMALL
+        self._low = -1 if small else self.left // 2
         self._spent_until_ns = 0 if grant.unlimited or grant.allowed > self._told else now_ns + again_ns
 
     def failed(self, now_ns: int) -> None:
@@ -169,9 +185,13 @@ class Lease:
         self._spent_until_ns = 0
 
 
-def wanted(*, rate_per_s: float, burst: int, ahead_s: float, most: int) -> int:
-    """How many answers to ask for: those that the rate can let through in `ahead_s`, and a burst."""
-    return max(1, min(most, burst + int(rate_per_s * ahead_s)))
+def wanted(*, monthly_quota: int, rate_per_s: float, burst: int, ahead_s: float, waiting: int) -> int:
+    """How many answers to ask for.
+
+    A burst and what the rate can let through in `ahead_s`, but a small part of the month at
+    most: what a process holds and does not use, the others lack. Those who wait are always among them.
+    """
+    return max(1, min(burst + int(rate_per_s * ahead_s), monthly_quota // _PARTS) + waiting)
 
 
 def until_reset_ms(lease: Lease, unix_ns: int) -> int | None:

@@ -65,7 +65,9 @@ class Leases:
         self.grants = 0
         """Leases that came."""
 
-    def ask(self, key_id: str, lease: Lease, *, rate_per_s: float, burst: int) -> asyncio.Task[None] | None:
+    def ask(
+        self, key_id: str, lease: Lease, *, monthly_quota: int, rate_per_s: float, burst: int
+    ) -> asyncio.Task[None] | None:
         """Have a lease renewed; the call that is under way for the key, None where none can be now."""
         task = self._asking.get(key_id)
         if task is not None:
@@ -77,7 +79,16 @@ class Leases:
         request = usage_pb2.LeaseQuotaRequest(
             holder=self._holder,
             key_id=key_id,
-            wanted=wanted(rate_per_s=rate_per_s, burst=burst, ahead_s=self._ahead_s, most=_WANTED_MAX),
+            wanted=min(
+                _WANTED_MAX,
+                wanted(
+                    monthly_quota=monthly_quota,
+                    rate_per_s=rate_per_s,
+                    burst=burst,
+                    ahead_s=self._ahead_s,
+                    waiting=lease.waiting,
+                ),
+            ),
             used=used,
         )
         task = self._asking[key_id] = asyncio.get_running_loop().create_task(self._renew(request, lease))

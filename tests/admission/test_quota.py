@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -57,19 +58,28 @@ def test_answers_under_way_cannot_overrun_the_lease() -> None:
 
 
 def test_a_lease_is_renewed_when_half_of_it_is_used_or_half_its_time_is_over() -> None:
-    lease = leased(10)
+    lease = leased(100)
     assert not lease.wants(0)
     assert lease.wants(30 * S)
-    for _ in range(4):
+    for _ in range(49):
         take(lease)
     assert not lease.wants(0)
     take(lease)
     assert lease.wants(0)
     lease.asked(0)
     assert not lease.wants(0), "one call at a time"
-    lease.granted(grant(15), 0, again_ns=S)
+    lease.granted(grant(150), 0, again_ns=S)
     assert not lease.wants(0)
-    assert lease.left == 10
+    assert lease.left == 100
+
+
+def test_a_small_lease_is_not_renewed_before_it_is_used_up() -> None:
+    lease = leased(3)
+    for _ in range(3):
+        assert not lease.wants(59 * S)
+        take(lease)
+    assert not lease.wants(0)
+    assert lease.awaits_word(0), "whoever comes next asks"
 
 
 def test_hearing_a_grant_twice_changes_nothing_and_the_last_word_counts() -> None:
@@ -156,10 +166,23 @@ def test_a_month_ends_by_the_wall_clock() -> None:
     assert not Lease().over(RESET_NS * 9)
 
 
-def test_as_much_is_asked_for_as_the_rate_can_use() -> None:
-    assert wanted(rate_per_s=10, burst=20, ahead_s=30, most=10**9) == 320
-    assert wanted(rate_per_s=0.1, burst=1, ahead_s=1, most=10**9) == 1
-    assert wanted(rate_per_s=10**7, burst=10**8, ahead_s=1_000, most=10**9) == 10**9
+@pytest.mark.parametrize(
+    ("monthly_quota", "rate_per_s", "waiting", "answers"),
+    [
+        (10**9, 10, 0, 320),
+        (10**9, 10, 5, 325),
+        (100_000, 10, 0, 100),
+        (10, 10, 0, 1),
+        (10, 10, 1, 1),
+        (10, 10, 7, 7),
+        (10**9, 0.001, 0, 20),
+    ],
+)
+def test_as_much_is_asked_for_as_the_rate_can_use_and_little_of_a_small_quota(
+    monthly_quota: int, rate_per_s: float, waiting: int, answers: int
+) -> None:
+    asked = wanted(monthly_quota=monthly_quota, rate_per_s=rate_per_s, burst=20, ahead_s=30, waiting=waiting)
+    assert asked == answers
 
 
 @given(st.lists(st.sampled_from(["take", "bill", "back", "grant", "fail"]), max_size=100), st.integers(0, 20))

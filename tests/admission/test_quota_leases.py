@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -145,6 +146,16 @@ async def test_who_cannot_wait_is_let_in_on_trust_until_the_service_knows_of_it(
     await until(lambda: stage.leases.grants == 2)
     assert stage.ask_at_once() == "QUOTA_EXHAUSTED"
     assert [request.used for request in stage.usage.requests] == [1, 13]
+
+
+async def test_as_many_as_come_at_once_are_let_in_as_the_quota_has(stage: Stage) -> None:
+    for share in (10**9, 4, 1):
+        stage.usage.quota += 10 if share < 10**9 else 0
+        stage.usage.share = share
+        told = await asyncio.gather(*(stage.ask() for _ in range(30)))
+        assert sorted(told) == ["QUOTA_EXHAUSTED"] * 20 + ["ok"] * 10, share
+        await stage.desk.clock.advance(2)
+    assert stage.billed == 30
 
 
 async def test_a_new_month_begins_with_a_new_lease(stage: Stage) -> None:

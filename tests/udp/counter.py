@@ -8,6 +8,7 @@ from typing import Any
 from trinity.price.v1 import price_pb2
 from trinity_udp.allowance import Allowance
 from trinity_udp.desk import Desk
+from trinity_udp.doors import Doors, OpenDoors
 from trinity_udp.drops import Tally
 
 UNIX_S = 1_767_322_800
@@ -44,7 +45,7 @@ class Counter:
         """Reply to a datagram; what is deferred is settled at once from the shelf, as a service would say it."""
         unix_ns = UNIX_S * 1_000_000_000
         reply = self.desk.handle(datagram, host, port, mono_ns=self.now_ns, unix_ns=unix_ns)
-        late = b"".join(self.desk.without_lookup(one, unix_ns=unix_ns) for one in reply.deferred)
+        late = b"".join(self.desk.without_lookup(one, unix_ns=unix_ns).data for one in reply.deferred)
         return reply.data + late
 
     def dropped(self) -> dict[str, int]:
@@ -52,7 +53,13 @@ class Counter:
 
 
 def open_counter(
-    *, demo: bool = True, per_s: float = 50.0, burst: int = 500, prices: dict[str, price_pb2.Price] | None = None
+    *,
+    demo: bool = True,
+    per_s: float = 50.0,
+    burst: int = 500,
+    session_burst: int = 500,
+    prices: dict[str, price_pb2.Price] | None = None,
+    doors: Doors | None = None,
 ) -> Counter:
     prices = {"BTC": make_price(), "ETH": make_price("ETH", "3000.5", sandbox=True)} if prices is None else prices
     shelf, tally = Shelf(prices), Tally()
@@ -60,8 +67,10 @@ def open_counter(
         replica=shelf,
         assets=ASSETS,
         allowance=Allowance(per_s=per_s, burst=burst, prefixes_max=1_000),
+        session_allowance=Allowance(per_s=per_s, burst=session_burst, prefixes_max=1_000),
         demo=demo,
         own_ports={2679},
         tally=tally,
+        doors=doors or OpenDoors(),
     )
     return Counter(shelf, tally, desk)

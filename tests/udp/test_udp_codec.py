@@ -6,12 +6,15 @@ from itertools import pairwise
 
 import pytest
 
+from trinity_admission.udp_sessions import Claim
 from trinity_core.errors import Reason
 from trinity_core.prices import State
 from trinity_udp import codec
 from trinity_udp.codec import Command, Kind, Query
 from trinity_udp.drops import Drop
 from udp.counter import make_price
+
+SIGNED = b"GET BTC USD s=00112233445566ff t=1790000000 q=7 m=" + b"0" * 32
 
 
 @pytest.mark.parametrize(
@@ -91,7 +94,18 @@ def test_a_line_that_is_nearly_right_names_the_part_that_is_wrong(line: bytes, w
         (b"PING\nOK - PONG\n", Drop.RESPONSE),
         (b"PING\n" * 65, Drop.TOO_MANY_QUERIES),
         (b"GET " + b",".join([b"A"] * 65), Drop.TOO_MANY_QUERIES),
-        (b"GET BTC s=12 t=1 q=1 m=00", Drop.SESSION_UNSUPPORTED),
+        (b"GET BTC s=12 t=1 q=1 m=00", Drop.SESSION_MALFORMED),
+        (b"GET BTC s=00112233445566ff", Drop.SESSION_MALFORMED),
+        (b"GET BTC m=" + b"0" * 32, Drop.SESSION_MALFORMED),
+        (SIGNED + b" t=1 q=2", Drop.SESSION_MALFORMED),
+        (SIGNED + b" id=7", Drop.SESSION_MALFORMED),
+        (SIGNED + b" m=" + b"0" * 32, Drop.SESSION_MALFORMED),
+        (SIGNED.replace(b"t=1790000000", b"t=-1"), Drop.SESSION_MALFORMED),
+        (SIGNED.replace(b"t=1790000000", b"t=01"), Drop.SESSION_MALFORMED),
+        (SIGNED.replace(b"q=7", b"q=4294967296"), Drop.SESSION_MALFORMED),
+        (SIGNED.replace(b"s=", b"s=0"), Drop.SESSION_MALFORMED),
+        (SIGNED.replace(b"m=0", b"m="), Drop.SESSION_MALFORMED),
+        (SIGNED.replace(b"m=0", b"m=g"), Drop.SESSION_MALFORMED),
         (b"GET BTC c=00", Drop.SESSION_UNSUPPORTED),
     ],
 )
@@ -180,13 +194,42 @@ def test_help_grows_with_the_bytes_it_is_paid_with() -> None:
 
 def test_a_reply_that_is_too_long_keeps_whole_lines_and_says_where_the_rest_is() -> None:
     lines = [f"OK {number} BTC 67000.10 USD 1767322800 6 F\n".encode() for number in range(64)]
-    reply = codec.pack(lines)
+    reply, whole = codec.pack(lines)
     assert len(reply) <= codec.DATAGRAM_BYTES_MAX
     *kept, last = reply.splitlines(keepends=True)
     assert kept == lines[: len(kept)]
+    assert whole == len(kept)
     assert last == b"ERR - TRUNCATED more=/v1/prices:batchGet\n"
     assert len(reply) + len(lines[0]) > codec.DATAGRAM_BYTES_MAX
 
 
 def test_a_reply_that_fits_is_sent_as_it_is() -> None:
-    assert codec.pack([b"OK - PONG\n", b"", b"OK - PONG\n"]) == b"OK - PONG\nOK - PONG\n"
+    assert codec.pack([b"OK - PONG\n", b"OK - PONG\n"]) == (b"OK - PONG\nOK - PONG\n", 2)
+    assert codec.pack([]) == (b"", 0)
+
+
+def test_an_answer_of_several_lines_that_is_cut_is_not_whole() -> None:
+    answers = [b"OK - PONG\n" * 100, b"OK - HELP\nmore\n" * 40]
+    reply, whole = codec.pack(answers)
+    assert whole == 1
+    assert b"HELP" in reply
+
+
+def test_a_line_with_a_session_says_all_of_it_and_what_its_mac_covers() -> None:
+    for end in (b"", b"\n", b"\r\n", b"    ", b"  \n\n"):
+        (query,) = codec.parse_text(SIGNED + end)
+        assert query.claim == Claim(0x00112233445566FF, 1_790_000_000, 7, bytes(16), SIGNED[: SIGNED.index(b" m=")])
+        assert (query.assets, query.quoted, query.size) == (("BTC",), True, len(SIGNED + end))
+
+
+def test_the_words_of_a_session_may_stand_anywhere_but_the_mac() -> None:
+    line = b"  get btc id=9 q=1 s=00112233445566FF t=5 usd m=" + b"aB" * 16
+    (query,) = codec.parse_text(line)
+    assert query.claim == Claim(0x00112233445566FF, 5, 1, b"\xab" * 16, line[: line.index(b" m=")])
+    assert (query.id, query.assets) == ("9", ("BTC",))
+
+
+def test_each_line_has_its_own_session() -> None:
+    queries = codec.parse_text(SIGNED + b"\nPING\n" + SIGNED.replace(b"q=7", b"q=8"))
+    claims = [query.claim for query in queries]
+    assert [claim and claim.sequence for claim in claims] == [7, None, 8]

@@ -95,16 +95,16 @@ def test_what_the_replica_lacks_is_deferred_and_settled_by_the_service(counter: 
     (deferred,) = reply.deferred
     assert deferred.asset == "SOL"
     found = counter.desk.settle(deferred, make_price("SOL", "150.25"), unix_ns=UNIX_NS)
-    assert found == b"OK - SOL 150.25 USD 1767322800 6 F\n"
+    assert found.data == b"OK - SOL 150.25 USD 1767322800 6 F\n"
     error = TrinityError(Reason.NO_PRICE, "no venue gives one")
-    assert counter.desk.settle(deferred, error, unix_ns=UNIX_NS) == b"ERR - NO_PRICE\n"
+    assert counter.desk.settle(deferred, error, unix_ns=UNIX_NS).data == b"ERR - NO_PRICE\n"
 
 
 def test_a_looked_up_price_that_is_stale_is_refused_too(counter: Counter) -> None:
     reply = counter.desk.handle(b"GET SOL USD", "192.0.2.7", 40_000, mono_ns=0, unix_ns=UNIX_NS)
     stale = make_price("SOL", "150.25", state=price_pb2.STATE_STALE)
     line = counter.desk.settle(reply.deferred[0], stale, unix_ns=UNIX_NS + 5_000_000_000)
-    assert line == b"ERR - STALE_PRICE age=5\n"
+    assert line.data == b"ERR - STALE_PRICE age=5\n"
 
 
 def test_a_field_that_is_wrong_is_named(counter: Counter) -> None:
@@ -122,7 +122,8 @@ def test_a_field_that_is_wrong_is_named(counter: Counter) -> None:
         (b"GET BTC \xff", "bad_text"),
         (b"HELLO", "unknown_command"),
         (b"GET BTC,ETH USD", "source_unproven"),
-        (b"GET BTC s=1 t=2 q=3 m=4", "session_unsupported"),
+        (b"GET BTC s=1 t=2 q=3 m=4", "session_malformed"),
+        (b"GET BTC s=00112233445566ff t=2 q=3 m=" + b"0" * 32, "session_unsupported"),
         (b"GET", "amplification"),
     ],
 )
