@@ -8,6 +8,7 @@ an answer, which comes after the commit, ends the sending.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 from pathlib import Path
@@ -44,6 +45,7 @@ class Collector:
         self._clock = clock
         self._backoff = Backoff(cap_ms=config.backoff_ms_max, rng=rng)
         self._recordings: dict[Path, Recording] = {}
+        self._hopeless: set[Path] = set()
         self._cleaned_ns: int | None = None
         self._resent_ns = clock.monotonic_ns()
         self._task: asyncio.Task[None] | None = None
@@ -102,7 +104,7 @@ class Collector:
             self._failed(f"the usage service does not take what was counted: {error}")
             return False
         except OSError as error:
-            self._failed(f"the spool cannot be read: {error}")
+            self._failed(f"the spool cannot be used: {error}")
             return False
         except Exception as error:  # whatever it is, counting goes on, and so must this
             if not self._failing:
@@ -131,11 +133,12 @@ class Collector:
         found = self._spool.files()
         for path in self._recordings.keys() - set(found):
             self._recordings.pop(path).close()
+        self._hopeless &= set(found)
         for path in found:
             if len(self._recordings) >= self._config.readers_max:
                 break
-            if path not in self._recordings and (recording := self._opened(path)) is not None:
-                self._recordings[path] = recording
+            if path not in self._recordings and path not in self._hopeless:
+                self._open(path)
         if now_ns - self._resent_ns >= self._config.resend_s * _SECOND_NS:
             self._resent_ns = now_ns
             for recording in self._recordings.values():
@@ -144,34 +147,37 @@ class Collector:
             self._cleaned_ns = now_ns
             self._spool.clean(keep_days=self._config.keep_days, keep_mib_max=self._config.keep_mib_max)
 
-    def _opened(self, path: Path) -> Recording | None:
+    def _open(self, path: Path) -> None:
+        """Begin to record a file. One that cannot be read must not hold up the others."""
         try:
-            return Recording(path, record=self._record, batch_max=self._config.batch_max)
+            self._recordings[path] = Recording(path, record=self._record, batch_max=self._config.batch_max)
         except FileNotFoundError:
-            return None
-        except ValueError as error:
+            return
+        except (OSError, ValueError) as error:
             # It got its name when it was whole, so this is damage, not a file under way.
             log.error("%s cannot be read, and is put aside: %s", path, error)  # noqa: TRY400 - the text says all
-            self._spool.put_away(path, self._spool.refused)
-            return None
+            self._hopeless.add(path)
+            with contextlib.suppress(OSError):  # then it stays where it is
+                self._spool.put_away(path, self._spool.refused)
 
     async def _send(self) -> None:
         """Send what changed in every file; put away those of ended processes once all of it is committed."""
-        failed: TrinityError | None = None
+        failed: TrinityError | OSError | None = None
         for path, recording in tuple(self._recordings.items()):
             # First whether it has ended, then what it counted: so nothing comes after the last look.
             ended = recording.taken_over()
             try:
                 await recording.send()
+                if ended:
+                    if recording.in_place():
+                        self._put_away(path, recording)
+                    self._recordings.pop(path).close()
             except TrinityError as error:
                 if error.row.code is Code.UNAVAILABLE:
                     raise
                 failed = error  # this file's; the others can go on
-                continue
-            if ended:
-                if recording.in_place():
-                    self._put_away(path, recording)
-                self._recordings.pop(path).close()
+            except OSError as error:
+                failed = error
         if failed is not None:
             raise failed
 

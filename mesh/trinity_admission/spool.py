@@ -100,7 +100,7 @@ def _is_free(path: Path) -> bool:
     """Whether a file is there whose lock nobody holds."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
+    except OSError:
         return False
     try:
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)

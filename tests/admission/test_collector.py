@@ -98,6 +98,20 @@ async def test_a_service_that_is_away_is_told_as_soon_as_it_is_back(tmp_path: Pa
         await until_moving(clock, lambda: names(tmp_path / "done") == ["incarnation-0.uctr"])
 
 
+async def test_an_error_that_nobody_foresaw_does_not_end_collecting(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock, twin = VirtualClock(), UsageTwin()
+    twin.bug = True
+    left_by_the_dead(tmp_path).close()
+    async with collecting(tmp_path, clock, twin) as collector:
+        await until_moving(clock, lambda: collector.failures >= 3)
+        assert caplog.text.count("ZeroDivisionError") >= 1
+        twin.bug = False
+        await until_moving(clock, lambda: collector.files_done == 1)
+    assert twin.sums == {(BTC, START_HOUR): 1}
+
+
 async def test_an_answer_that_never_comes_back_changes_nothing(tmp_path: Path) -> None:
     clock, twin = VirtualClock(), UsageTwin()
     twin.mute = True
@@ -180,6 +194,24 @@ async def test_a_file_that_cannot_be_read_is_put_aside(tmp_path: Path) -> None:
         await until_moving(clock, lambda: collector.files_done == 1)
     assert names(tmp_path / "refused") == ["broken.uctr"]
     assert twin.sums == {(BTC, START_HOUR): 1}
+
+
+async def test_a_file_that_cannot_be_moved_does_not_hold_up_the_others(tmp_path: Path) -> None:
+    clock, twin = VirtualClock(), UsageTwin()
+    for folder in ("done", "refused"):
+        (tmp_path / folder).write_text("in the way")
+    (tmp_path / "broken.uctr").write_bytes(b"no ledger file")
+    for number in range(3):
+        left_by_the_dead(tmp_path, name=f"incarnation-{number}").close()
+    async with collecting(tmp_path, clock, twin) as collector:
+        await until_moving(clock, lambda: twin.sums == {(BTC, START_HOUR): 3})
+        told = len(twin.requests)
+        await clock.advance(10)
+        assert len(twin.requests) == told, "what is recorded is not told again"
+        assert len(names(tmp_path)) == 4
+        (tmp_path / "done").unlink()
+        await until_moving(clock, lambda: collector.files_done == 3)
+    assert names(tmp_path) == ["broken.uctr"]
 
 
 async def test_answers_that_nobody_can_read_are_not_hidden(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -25,6 +25,8 @@ class UsageTwin:
         """Asset whose counters are refused."""
         self.broken = ""
         """Asset whose counters make the service fail."""
+        self.bug = False
+        """Something raises that nobody foresaw."""
         self.final = 0
         """How many counters of each message are not taken, for their hours are final."""
         self.gate = asyncio.Event()
@@ -33,6 +35,8 @@ class UsageTwin:
     async def record(self, request: usage_pb2.RecordUsageRequest) -> usage_pb2.RecordUsageResponse:
         self.requests.append(request)
         await self.gate.wait()
+        if self.bug:
+            raise ZeroDivisionError
         if self.away:
             raise TrinityError(Reason.BACKEND_UNAVAILABLE, "nobody there")
         if any(counter.asset == self.poison for counter in request.counters if self.poison):
