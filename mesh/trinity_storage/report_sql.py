@@ -27,6 +27,7 @@ ROW_COLUMNS: Final = (
 
 CHANGED_SINCE: Final = "SELECT extract(epoch FROM min(u.hour))::bigint FROM usage_log u WHERE u.seq > $1"
 ASSOCIATE_EXISTS: Final = "SELECT EXISTS (SELECT FROM associates WHERE associate = $1)"
+KEYS_OF: Final = "SELECT coalesce(array_agg(key_id), '{}') FROM api_keys WHERE associate = $1"
 OWNERS: Final = """
 SELECT w.key_id, k.associate
   FROM unnest($1::text[]) AS w (key_id)
@@ -58,13 +59,11 @@ def rows(wanted: UsageFilter) -> Statement:
 def sums(wanted: UsageFilter, group_by: Sequence[GroupBy], *, limit: int) -> Statement:
     """The greatest sums: columns of the group, billed, unbilled, then both of all groups, and how many there are."""
     where, args = _where(wanted, None)
-    names = [f"g{index}" for index in range(len(group_by))]
-    columns = "".join(f"{_GROUPS[by]} AS {name}, " for by, name in zip(group_by, names, strict=True))
-    listed = "".join(f"{name}, " for name in names)
-    grouped = f" GROUP BY {', '.join(str(place) for place in range(1, len(names) + 1))}" if names else ""
-    order = "".join(
-        f', {name} COLLATE "C"' if by in _TEXT_GROUPS else f", {name}" for by, name in zip(group_by, names, strict=True)
-    )
+    groups = [(by, f"g{place}") for place, by in enumerate(group_by)]
+    columns = "".join(f"{_GROUPS[by]} AS {name}, " for by, name in groups)
+    listed = "".join(f"extract(epoch FROM {name})::bigint, " if by in _TIMES else f"{name}, " for by, name in groups)
+    grouped = f" GROUP BY {', '.join(name for _, name in groups)}" if groups else ""
+    order = "".join(f", {name}" for _, name in groups)
     return Statement(
         f"WITH g AS (SELECT {columns}"  # noqa: S608 - constants
         "coalesce(sum(u.n) FILTER (WHERE u.billed), 0) AS billed, "
@@ -214,7 +213,7 @@ _GROUPS: Final = {
     GroupBy.METHOD: "u.method",
     GroupBy.OUTCOME: "u.outcome",
     GroupBy.KEY: "u.key_id",
-    GroupBy.HOUR: "extract(epoch FROM u.hour)::bigint",
-    GroupBy.DAY: "extract(epoch FROM date_trunc('day', u.hour, 'UTC'))::bigint",
+    GroupBy.HOUR: "u.hour",
+    GroupBy.DAY: "date_trunc('day', u.hour, 'UTC')",
 }
-_TEXT_GROUPS: Final = frozenset({GroupBy.ASSET, GroupBy.METHOD, GroupBy.KEY})
+_TIMES: Final = frozenset({GroupBy.HOUR, GroupBy.DAY})

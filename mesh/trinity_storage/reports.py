@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Final
 
 from trinity_core.tables import Form
 from trinity_core.usage_log import BATCH_ROWS_MAX, Position, UsageFilter, UsageRow
-from trinity_core.usage_sums import SUMS_MAX, GroupBy, Sum, Sums
+from trinity_core.usage_sums import SUMS_MAX, GroupBy, Sum, Summing, Sums
 from trinity_storage import report_sql
 from trinity_storage.copied import DELIMITERS, Finisher
 from trinity_storage.postgres import Postgres, Row, Session
@@ -24,13 +25,24 @@ class ReportStore:
 
     async def page(self, wanted: UsageFilter, *, after: Position | None, limit: int) -> list[UsageRow]:
         """The first `limit` rows, newest first, that come after a position."""
-        asked = report_sql.page(wanted, after=after, limit=limit)
-        return [_row(row) for row in await self._postgres.fetch(asked.sql, *asked.args)]
+        async with self._postgres.connection() as session:
+            narrowed = await _by_keys(session, wanted)
+            if narrowed is None:
+                return []
+            asked = report_sql.page(narrowed, after=after, limit=limit)
+            return [_row(row) for row in await session.fetch(asked.sql, *asked.args)]
 
-    async def sums(self, wanted: UsageFilter, group_by: Sequence[GroupBy], *, limit: int = SUMS_MAX) -> Sums:
-        """The sums of all rows by groups, the greatest `limit` of them."""
-        asked = report_sql.sums(wanted, group_by, limit=limit)
-        rows = await self._postgres.fetch(asked.sql, *asked.args)
+    async def sums(
+        self, wanted: UsageFilter, group_by: Sequence[GroupBy], *, lasts_ms: int, limit: int = SUMS_MAX
+    ) -> Sums:
+        """The sums of all rows by groups, the greatest `limit` of them, made within `lasts_ms`."""
+        async with self._postgres.transaction(read_only=True) as session:
+            narrowed = await _by_keys(session, wanted)
+            if narrowed is None:
+                return Summing(group_by).result()
+            await session.execute(f"SET LOCAL statement_timeout = {lasts_ms:d}")
+            asked = report_sql.sums(narrowed, group_by, limit=limit)
+            rows = await session.fetch(asked.sql, *asked.args, timeout_ms=lasts_ms + _SLACK_MS)
         if not rows:
             return Sums([], 0, 0, 0)
         place = len(group_by)
@@ -80,7 +92,10 @@ class Snapshot:
 
     async def rows(self, wanted: UsageFilter) -> AsyncIterator[Sequence[UsageRow]]:
         """All rows, newest first, in batches of 1 to BATCH_ROWS_MAX."""
-        asked = report_sql.rows(wanted)
+        narrowed = await _by_keys(self._session, wanted)
+        if narrowed is None:
+            return
+        asked = report_sql.rows(narrowed)
         batches = self._session.batches(asked.sql, *asked.args, rows_max=BATCH_ROWS_MAX, timeout_ms=self._lasts_ms)
         async for rows in batches:
             yield [_row(row) for row in rows]
@@ -91,7 +106,10 @@ class Snapshot:
         The caller's pace is the server's: a few pieces wait in between, never more. The last
         piece has come only when the iteration ends; `copied` then tells the rows.
         """
-        asked = report_sql.copied(wanted, form, defuse=defuse)
+        narrowed = await _by_keys(self._session, wanted)
+        if narrowed is None:
+            return
+        asked = report_sql.copied(narrowed, form, defuse=defuse)
         pieces: asyncio.Queue[bytes | None] = asyncio.Queue(maxsize=_PIECES_MAX)
 
         held: list[bytes] = []
@@ -130,11 +148,22 @@ class Snapshot:
                 self._filling.exception()  # whoever left does not ask for it
 
 
+async def _by_keys(session: Session, wanted: UsageFilter) -> UsageFilter | None:
+    """The same rows, asked for by their keys, which an index knows, instead of by their associate; None: no rows."""
+    if not wanted.associate:
+        return wanted
+    keys = frozenset(await session.fetch_value(report_sql.KEYS_OF, wanted.associate))
+    keys = keys & wanted.key_ids if wanted.key_ids else keys
+    return replace(wanted, associate="", key_ids=keys) if keys else None
+
+
 def _row(row: Row) -> UsageRow:
     return UsageRow(*row)
 
 
 _CHECKED_MS: Final = 1_000
+_SLACK_MS: Final = 1_000
+"""The server's own limit comes first."""
 _PIECES_MAX: Final = 2
 """Pieces that wait between the database and a slow reader."""
 _PIECE_BYTES: Final = 128 << 10
