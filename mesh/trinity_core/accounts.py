@@ -135,7 +135,7 @@ class KeyRecord:
     """The change that it shows."""
 
 
-def record_of(key: ApiKey, associate: Associate, plan: Plan, version: int) -> KeyRecord:
+def record_of(key: ApiKey, plan: Plan, *, suspended: bool, version: int) -> KeyRecord:
     """What replicas are told of a key."""
     return KeyRecord(
         key_id=key.key_id,
@@ -149,7 +149,7 @@ def record_of(key: ApiKey, associate: Associate, plan: Plan, version: int) -> Ke
         burst=plan.burst,
         monthly_quota=plan.monthly_quota,
         expire_time_ns=key.expire_time_ns,
-        revoked=key.revoke_time_ns is not None or associate.suspended,
+        revoked=suspended or key.revoke_time_ns is not None,
         version=version,
     )
 
@@ -271,10 +271,18 @@ class AccountRepo(Protocol):
         ...
 
     async def read_records(self, *, since: int, now_ns: int, take: Callable[[Sequence[KeyRecord]], None]) -> int:
-        """Hand over every key that changed after version `since`, itself or by its plan or associate.
+        """Hand over every key that changed after version `since`, itself or by its associate.
 
-        The version up to which nothing is missing is returned, and it MUST NOT be less than what
-        `version` told before. 0 hands over every key that is valid at `now_ns`. A key that had ended
-        before `since` MAY be left out. When this raises, any part may have been handed over.
+        The version up to which nothing of that is missing is returned, and it MUST NOT be less than
+        what `version` told before. 0 hands over every key that is valid at `now_ns`. A key that had
+        ended before `since` MAY be left out. When this raises, any part may have been handed over.
+        """
+        ...
+
+    async def read_plan_records(self, *, since: int, now_ns: int, after: str, limit: int) -> Sequence[KeyRecord]:
+        """Keys, by id, whose plan changed after version `since` and that have not ended at `now_ns`.
+
+        They can be many, so they come in pages, each as things are when it is read; `after` is the
+        last id of the page before, or empty.
         """
         ...

@@ -158,14 +158,30 @@ class MemoryAccounts:
         found = []
         for key in self._keys.values():
             associate = self._associates[key.associate]
-            own = self._versions["key", key.key_id]
-            version = max(own, self._versions["associate", key.associate], self._versions["plan", associate.plan])
-            ended = not is_live(key.state(now_ns)) or (since == 0 and associate.suspended)
-            if version > since and not (ended and (own <= since or since == 0)):
-                found.append(record_of(key, associate, self._plans[associate.plan], version))
+            own, by_associate = self._versions["key", key.key_id], self._versions["associate", key.associate]
+            is_valid = is_live(key.state(now_ns)) and not (since == 0 and associate.suspended)
+            if (is_valid and max(own, by_associate) > since) or own > since > 0:
+                found.append(self._record(key))
         for start in range(0, len(found), _RECORDS_AT_ONCE):
             take(found[start : start + _RECORDS_AT_ONCE])
         return self._version
+
+    async def read_plan_records(self, *, since: int, now_ns: int, after: str, limit: int) -> Sequence[KeyRecord]:
+        """See AccountRepo."""
+        found = [
+            self._record(key)
+            for key_id, key in sorted(self._keys.items())
+            if key_id > after
+            and is_live(key.state(now_ns))
+            and self._versions["plan", self._associates[key.associate].plan] > since
+        ]
+        return found[:limit]
+
+    def _record(self, key: ApiKey) -> KeyRecord:
+        associate = self._associates[key.associate]
+        names = (("key", key.key_id), ("associate", key.associate), ("plan", associate.plan))
+        version = max(self._versions[name] for name in names)
+        return record_of(key, self._plans[associate.plan], suspended=associate.suspended, version=version)
 
     def _check_author(self, author: Author) -> None:
         key = self._keys.get(author.key_id)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Final
 
-from trinity_core.accounts import ApiKey, Associate, KeyRecord, OwnedKey, Plan, record_of
+from trinity_core.accounts import ApiKey, Associate, KeyRecord, OwnedKey, Plan, scopes_of
 from trinity_core.usage import Transport
 from trinity_storage.moments import from_moment, to_moment
 from trinity_storage.postgres import Row
@@ -22,8 +23,7 @@ SELECT k.key_id, k.associate, k.name, k.digest, k.scopes, k.allowed_networks, k.
        a.create_time AS a_create_time, a.update_time AS a_update_time,
        p.plan AS p_plan, p.name AS p_name, p.rate_per_s AS p_rate_per_s, p.burst AS p_burst,
        p.monthly_quota AS p_monthly_quota, p.scopes AS p_scopes, p.assets AS p_assets,
-       p.transports AS p_transports, p.create_time AS p_create_time, p.update_time AS p_update_time,
-       greatest(k.version, a.version, p.version) AS version
+       p.transports AS p_transports, p.create_time AS p_create_time, p.update_time AS p_update_time
   FROM trinity.api_keys k
   JOIN trinity.associates a ON a.associate = k.associate
   JOIN trinity.plans p ON p.plan = a.plan
@@ -123,9 +123,38 @@ def held_associate_of(row: Row) -> Associate:
     )
 
 
-def record_from(row: Row) -> KeyRecord:
-    """What replicas are told of a key, from the columns of `HELD`."""
-    return record_of(_key_of(row), held_associate_of(row), plan_of(row, "p_"), row["version"])
+RECORD: Final = """
+SELECT k.key_id, k.digest, k.associate, k.scopes, k.allowed_networks, k.expire_time,
+       k.revoke_time IS NOT NULL OR a.suspended AS revoked, a.plan, greatest(k.version, a.version) AS version
+  FROM trinity.api_keys k
+  JOIN trinity.associates a ON a.associate = k.associate
+"""
+"""Keys as replicas need them, without what is the plan's; a WHERE follows."""
+
+
+def records_of(rows: Iterable[Row], plans: Mapping[str, tuple[Plan, int]]) -> list[KeyRecord]:
+    """What replicas are told of keys, from the columns of `RECORD`; each plan comes with its version."""
+    found = []
+    for key_id, digest, associate, scopes, networks, expire_time, revoked, plan_id, version in rows:
+        plan, plan_version = plans[plan_id]
+        found.append(
+            KeyRecord(
+                key_id=key_id,
+                digest=digest,
+                associate=associate,
+                scopes=scopes_of(scopes, plan),
+                allowed_networks=tuple(networks),
+                assets=plan.assets,
+                transports=plan.transports,
+                rate_per_s=plan.rate_per_s,
+                burst=plan.burst,
+                monthly_quota=plan.monthly_quota,
+                expire_time_ns=from_moment(expire_time),
+                revoked=revoked,
+                version=max(version, plan_version),
+            )
+        )
+    return found
 
 
 def _key_of(row: Row) -> ApiKey:

@@ -21,28 +21,34 @@ CHANNEL: Final = "trinity_accounts"
 PARAMETERS: Final = {count: ", ".join(f"${number}" for number in range(1, count + 1)) for count in (8, 11)}
 """`$1, $2, …`, by how many."""
 
-VALID: Final = """
- WHERE k.key_id > $1 AND k.revoke_time IS NULL AND (k.expire_time IS NULL OR k.expire_time > $2) AND NOT a.suspended
+_LIVE: Final = "k.revoke_time IS NULL AND (k.expire_time IS NULL OR k.expire_time > $2)"
+
+VALID: Final = f"""
+ WHERE k.key_id > $1 AND {_LIVE} AND NOT a.suspended
  ORDER BY k.key_id LIMIT $3
 """
-"""A page of keys after an id that are valid at a time; follows `HELD`."""
+"""A page of keys after an id that are valid at a time; follows `RECORD`."""
 
-CHANGED: Final = """
+CHANGED: Final = f"""
 SELECT key_id FROM trinity.api_keys WHERE version > $1
 UNION
 SELECT k.key_id
   FROM trinity.api_keys k JOIN trinity.associates a ON a.associate = k.associate
- WHERE a.version > $1 AND k.revoke_time IS NULL AND (k.expire_time IS NULL OR k.expire_time > $2)
-UNION
-SELECT k.key_id
-  FROM trinity.plans p
-  JOIN trinity.associates a ON a.plan = p.plan JOIN trinity.api_keys k ON k.associate = a.associate
- WHERE p.version > $1 AND k.revoke_time IS NULL AND (k.expire_time IS NULL OR k.expire_time > $2)
+ WHERE a.version > $1 AND {_LIVE}
 """
-"""Ids of keys that changed after a version.
+"""Ids of keys that changed after a version, and of those live at a time whose associate did."""
 
-Of those that only a plan or associate changed, the ones that have not ended at a time.
+OF_PLANS: Final = f"""
+ WHERE k.key_id > $1 AND {_LIVE} AND a.plan = ANY($3)
+ ORDER BY k.key_id LIMIT $4
 """
+"""A page of keys after an id that are live at a time and have one of some plans; follows `RECORD`."""
+
+
+async def plans_with_versions(session: Session, *, since: int = 0) -> dict[str, tuple[Plan, int]]:
+    """Plans that changed after a version, each with its own."""
+    rows = await session.fetch(f"SELECT {PLAN}, version FROM trinity.plans WHERE version > $1", since)
+    return {row["plan"]: (plan_of(row), row["version"]) for row in rows}
 
 
 async def count_up(session: Session) -> int:

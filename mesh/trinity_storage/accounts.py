@@ -23,21 +23,24 @@ from trinity_storage.account_rows import (
     ASSOCIATE,
     HELD,
     PLAN,
+    RECORD,
     associate_of,
     associate_values,
     held_associate_of,
     held_of,
     plan_of,
     plan_values,
-    record_from,
+    records_of,
 )
 from trinity_storage.account_statements import (
     CHANGED,
+    OF_PLANS,
     PARAMETERS,
     VALID,
     add_key,
     count_up,
     find_key,
+    plans_with_versions,
     room_of,
     the_associate,
     the_key,
@@ -240,21 +243,37 @@ class PostgresAccounts:
 
     async def read_records(self, *, since: int, now_ns: int, take: Callable[[Sequence[KeyRecord]], None]) -> int:
         """See AccountRepo."""
-        async with self._postgres.transaction(read_only=True) as session:
-            # One view of everything, however long the reading takes.
-            await session.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        now = to_moment(now_ns)
+        async with self._view() as session:
             version = int(await session.fetch_value("SELECT version FROM trinity.account_version"))
+            plans = await plans_with_versions(session)
             if since:
-                ids = [row[0] for row in await session.fetch(CHANGED, since, to_moment(now_ns))]
+                ids = [row[0] for row in await session.fetch(CHANGED, since, now)]
                 for start in range(0, len(ids), _RECORDS_AT_ONCE):
                     part = ids[start : start + _RECORDS_AT_ONCE]
-                    take([record_from(row) for row in await session.fetch(f"{HELD} WHERE k.key_id = ANY($1)", part)])
+                    take(records_of(await session.fetch(f"{RECORD} WHERE k.key_id = ANY($1)", part), plans))
                 return version
             after = ""
-            while rows := await session.fetch(f"{HELD} {VALID}", after, to_moment(now_ns), _RECORDS_AT_ONCE):
-                take([record_from(row) for row in rows])
+            while rows := await session.fetch(f"{RECORD} {VALID}", after, now, _RECORDS_AT_ONCE):
+                take(records_of(rows, plans))
                 after = rows[-1]["key_id"]
             return version
+
+    async def read_plan_records(self, *, since: int, now_ns: int, after: str, limit: int) -> Sequence[KeyRecord]:
+        """See AccountRepo."""
+        async with self._view() as session:
+            plans = await plans_with_versions(session, since=since)
+            if not plans:
+                return []
+            rows = await session.fetch(f"{RECORD} {OF_PLANS}", after, to_moment(now_ns), list(plans), limit)
+            return records_of(rows, plans)
+
+    @asynccontextmanager
+    async def _view(self) -> AsyncIterator[Session]:
+        """One view of everything, however long the reading takes."""
+        async with self._postgres.transaction(read_only=True) as session:
+            await session.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+            yield session
 
     @asynccontextmanager
     async def _change(self, author: Author) -> AsyncIterator[Session]:

@@ -1,7 +1,7 @@
 """Every key that is valid, as streams send it, in the order of the last change; pure.
 
-The board follows the database: a reading is taken at once, with the version up to which nothing is
-missing. Streams go by `order`, which counts what happened to this board.
+The board follows the database: what was read is applied, and then confirmed with the version up to
+which nothing is missing. Streams go by `order`, which counts what happened to this board.
 """
 
 from __future__ import annotations
@@ -79,28 +79,31 @@ class KeyBoard:
         """Every key, with its record."""
         return ((entry.key_id, entry.record) for entry in self._entries.values())
 
-    def apply(self, reading: Iterable[Encoded], version: int) -> list[str]:
-        """Take what changed up to a version; the ids of keys of which it told something new."""
+    def apply(self, reading: Iterable[Encoded]) -> list[str]:
+        """Take what was read; the ids of keys of which it told something new."""
         changed = []
         for key_id, record, own, ends_ns in reading:
             old = self._entries.get(key_id)
             if (old is None or old.version < own) and self._put(key_id, record, own, ends_ns):
                 changed.append(key_id)
-        self.version = version
         return changed
+
+    def confirm(self, version: int) -> None:
+        """Nothing up to a version is missing."""
+        self.version = version
 
     def begin_anew(self, reading: Sequence[Encoded], version: int) -> list[str]:
         """Take all keys that are valid now; those not among them have ended. The ids of keys that changed."""
         for key_id, entry in self._entries.items():
             self._entries[key_id] = replace(entry, version=-1)
-        changed = self.apply(reading, version)
+        changed = self.apply(reading)
         named = {each.key_id for each in reading}
         for key_id in [key_id for key_id, entry in self._entries.items() if entry.ends_ns and key_id not in named]:
             message = account_pb2.KeyRecord.FromString(self._entries[key_id].record)
             message.revoked = True
             self._put(key_id, message.SerializeToString(), version, 0)
             changed.append(key_id)
-        self._floor = version
+        self.version = self._floor = version
         return changed
 
     def begin_with_copies(self, copies: Iterable[tuple[str, bytes]]) -> None:

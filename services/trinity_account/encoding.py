@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -87,29 +88,39 @@ def key_to_message(held: OwnedKey, *, now_ns: int) -> account_pb2.Key:
 
 
 def record_to_bytes(record: KeyRecord) -> bytes:
-    """A key as replicas need it: a serialised KeyRecord."""
-    return account_pb2.KeyRecord(
+    """A key as replicas need it: a serialised KeyRecord.
+
+    Serialised messages that hold different fields may be joined, and the join reads as one message (protobuf.dev,
+    "encoding", on last-one-wins). What keys of one plan have in common is encoded once.
+    """
+    own = account_pb2.KeyRecord(
         key_id=record.key_id,
         digest=record.digest,
         associate=record.associate,
         scopes=record.scopes,
         allowed_networks=record.allowed_networks,
-        assets=record.assets,
-        transports=[transport.value for transport in record.transports],  # type: ignore[misc]
-        rate_per_s=record.rate_per_s,
-        burst=record.burst,
-        monthly_quota=record.monthly_quota,
         expire_time=_stamp(record.expire_time_ns),
         revoked=record.revoked,
+    )
+    of_plan = _of_plan(record.assets, record.transports, record.rate_per_s, record.burst, record.monthly_quota)
+    return own.SerializeToString() + of_plan
+
+
+@lru_cache(maxsize=256)
+def _of_plan(
+    assets: tuple[str, ...], transports: tuple[Transport, ...], rate_per_s: int, burst: int, monthly_quota: int
+) -> bytes:
+    return account_pb2.KeyRecord(
+        assets=assets,
+        transports=[transport.value for transport in transports],  # type: ignore[misc]
+        rate_per_s=rate_per_s,
+        burst=burst,
+        monthly_quota=monthly_quota,
     ).SerializeToString()
 
 
 def batch(records: list[bytes], *, version: int, snapshot: bool = False, complete: bool = False) -> bytes:
-    """A serialised WatchKeysResponse of serialised records.
-
-    Serialised messages that hold different fields may be joined, and the join reads as one message (protobuf.dev,
-    "encoding", on last-one-wins): each record is encoded once, whatever the number of streams.
-    """
+    """A serialised WatchKeysResponse, joined of serialised records: each is encoded once for all streams."""
     tail = account_pb2.WatchKeysResponse(snapshot=snapshot, snapshot_complete=complete, version=version)
     return b"".join(_framed(record) for record in records) + tail.SerializeToString()
 

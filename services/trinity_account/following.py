@@ -14,6 +14,7 @@ from trinity_mesh.clock import Clock
 
 log = logging.getLogger(__name__)
 
+_PAGE: Final = 1_000
 _PRUNE_NS: Final = 60 * 10**9
 
 
@@ -57,6 +58,10 @@ class Following:
         self._renewed = renewed
         self._wake = asyncio.Event()
         self._looking = asyncio.Lock()
+        self._version = 0
+        self._plans_version = 0
+        self._plans_changed = asyncio.Event()
+        self._life = 0
         self._began_ns = clock.monotonic_ns()
         self._confirmed_ns: int | None = None
         self._pruned_ns = clock.monotonic_ns()
@@ -84,14 +89,16 @@ class Following:
 
     async def run(self) -> None:
         """Follow until cancelled."""
-        while True:
-            self._wake.clear()
-            try:
-                await self.look()
-            except TrinityError as error:
-                if self.failures == 1:
-                    log.warning("changes of accounts are not seen for now: %s", error.message)
-            await self._pause()
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._follow_plans())
+            while True:
+                self._wake.clear()
+                try:
+                    await self.look()
+                except TrinityError as error:
+                    if self.failures == 1:
+                        log.warning("changes of accounts are not seen for now: %s", error.message)
+                await self._pause()
 
     async def look(self) -> None:
         """Read what is new, once. Raises TrinityError when the database does not answer."""
@@ -113,23 +120,64 @@ class Following:
                 self._board.prune(self._clock.unix_ns())
 
     async def _read(self) -> None:
-        board = self._board
         version = await self._repo.version()
-        # Nothing is known yet, or the database was set back: then only what is there now counts.
-        anew = version < board.version or not board.version
-        if version == board.version:
+        if version == self._version:
             return
+        # Nothing is known yet, or the database was set back: then only what is there now counts.
+        anew = not self._version or version < self._version
         reading: list[Encoded] = []
         version = await self._repo.read_records(
-            since=0 if anew else board.version,
+            since=0 if anew else self._version,
             now_ns=self._clock.unix_ns(),
             take=lambda part: reading.extend(encoded(part)),
         )
         if anew:
-            board.begin_anew(reading, version)
+            self._life += 1
+            self._version = self._plans_version = version
+            self._board.begin_anew(reading, version)
             self._renewed()
+            return
+        page = await self._plan_page("")
+        self._version = version
+        if page:
+            # A plan can have very many keys: others must not wait until all are read.
+            self._plans_changed.set()
         else:
-            self._changed(board.apply(reading, version))
+            self._plans_version = version
+        changed = self._board.apply([*reading, *page])
+        self._board.confirm(min(version, self._plans_version))
+        self._changed(changed)
+
+    async def _follow_plans(self) -> None:
+        while True:
+            await self._plans_changed.wait()
+            self._plans_changed.clear()
+            try:
+                await self._read_plans()
+            except TrinityError:
+                # `look` tells of it, and of the end of it.
+                self._plans_changed.set()
+                await self._clock.sleep(self._poll_s)
+
+    async def _read_plans(self) -> None:
+        """Read the keys of plans that changed, page by page, each as it is by now."""
+        life, version, after = self._life, self._version, ""
+        while page := await self._plan_page(after):
+            if life != self._life:
+                return
+            after = page[-1].key_id
+            self._changed(self._board.apply(page))
+        if life == self._life:
+            self._plans_version = version
+            self._board.confirm(min(self._version, version))
+            self._changed(())
+
+    async def _plan_page(self, after: str) -> list[Encoded]:
+        return encoded(
+            await self._repo.read_plan_records(
+                since=self._plans_version, now_ns=self._clock.unix_ns(), after=after, limit=_PAGE
+            )
+        )
 
     async def _pause(self) -> None:
         woken = asyncio.ensure_future(self._wake.wait())

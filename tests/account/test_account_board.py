@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trinity.account.v1 import account_pb2
-from trinity_account.board import KeyBoard, encoded
+from trinity_account.board import Encoded, KeyBoard, encoded
 from trinity_account.encoding import batch, record_to_bytes
 from trinity_core.accounts import KeyRecord
 from trinity_core.usage import Transport
@@ -34,6 +34,12 @@ def record(number: int, version: int, **changes: Any) -> KeyRecord:
         **changes,
     }
     return KeyRecord(**fields)
+
+
+def apply(board: KeyBoard, reading: list[Encoded], version: int) -> list[str]:
+    changed = board.apply(reading)
+    board.confirm(version)
+    return changed
 
 
 def ids(records: list[bytes] | None) -> list[tuple[int, bool]]:
@@ -68,13 +74,13 @@ def test_records_of_any_length_are_framed_as_protobuf_does(length: int) -> None:
 
 def test_valid_keys_are_those_that_have_not_ended() -> None:
     board = filled(record(1, 1), record(2, 2, expire_time_ns=NOW_NS), record(3, 3, expire_time_ns=NOW_NS + 1))
-    board.apply(encoded([record(4, 11, revoked=True)]), 11)
+    apply(board, encoded([record(4, 11, revoked=True)]), 11)
     assert ids(board.valid(NOW_NS)) == [(1, False), (3, False)]
 
 
 def test_what_is_older_than_what_is_known_is_not_taken() -> None:
     board = filled(record(1, 9, burst=9))
-    assert board.apply(encoded([record(1, 8, burst=8)]), 11) == []
+    assert apply(board, encoded([record(1, 8, burst=8)]), 11) == []
     found = board.find("000000000001")
     assert found is not None
     assert found.burst == 9
@@ -83,9 +89,9 @@ def test_what_is_older_than_what_is_known_is_not_taken() -> None:
 def test_a_stream_is_handed_what_came_after_it_newest_state_only() -> None:
     board = filled(record(1, 1), record(2, 2))
     order = board.order
-    board.apply(encoded([record(1, 11, burst=1)]), 11)
-    board.apply(encoded([record(3, 12)]), 12)
-    board.apply(encoded([record(1, 13, revoked=True)]), 13)
+    apply(board, encoded([record(1, 11, burst=1)]), 11)
+    apply(board, encoded([record(3, 12)]), 12)
+    apply(board, encoded([record(1, 13, revoked=True)]), 13)
     assert ids(board.after(order)) == [(3, False), (1, True)]
     assert board.after(board.order) == []
 
@@ -93,14 +99,14 @@ def test_a_stream_is_handed_what_came_after_it_newest_state_only() -> None:
 def test_a_record_that_says_nothing_new_is_sent_to_nobody() -> None:
     board = filled(record(1, 1))
     order = board.order
-    assert board.apply(encoded([record(1, 11)]), 11) == []
+    assert apply(board, encoded([record(1, 11)]), 11) == []
     assert board.after(order) == []
     assert ids(board.since(10)) == [(1, False)], "who resumes is told all the same"
 
 
 def test_a_replica_resumes_between_the_beginning_and_now_only() -> None:
     board = filled(record(1, 1))
-    board.apply(encoded([record(2, 12)]), 12)
+    apply(board, encoded([record(2, 12)]), 12)
     assert board.since(9) is None
     assert ids(board.since(10)) == [(2, False)]
     assert board.since(12) == []
@@ -134,7 +140,7 @@ def test_copies_are_replaced_by_the_truth() -> None:
 def test_ended_keys_are_forgotten_oldest_first_and_nobody_resumes_over_the_gap() -> None:
     board = filled(*(record(number, number) for number in range(1, 9)), ended_max=3)
     for number in range(1, 7):
-        board.apply(encoded([record(number, 10 + number, revoked=True)]), 10 + number)
+        apply(board, encoded([record(number, 10 + number, revoked=True)]), 10 + number)
     assert board.prune(NOW_NS) == 3
     assert board.prune(NOW_NS) == 0
     assert len(board) == 5
@@ -161,7 +167,7 @@ def test_whoever_follows_in_any_steps_ends_with_what_is_on_the_board(
     take(resumed, board.valid(NOW_NS))
     order = board.order
     for step, (number, burst, revoked) in enumerate(changes):
-        board.apply(encoded([record(number, 11 + step, burst=burst, revoked=revoked)]), 11 + step)
+        apply(board, encoded([record(number, 11 + step, burst=burst, revoked=revoked)]), 11 + step)
         if step % 3 == 0:
             take(streamed, board.after(order))
             order = board.order

@@ -29,6 +29,7 @@ class Moody(MemoryAccounts):
         super().__init__()
         self.away = False
         self.looks = 0
+        self.page_size = 1_000
 
     async def version(self) -> int:
         self.looks += 1
@@ -38,6 +39,12 @@ class Moody(MemoryAccounts):
     async def read_records(self, *, since: int, now_ns: int, take: Callable[[Sequence[KeyRecord]], None]) -> int:
         self._check()
         return await super().read_records(since=since, now_ns=now_ns, take=take)
+
+    async def read_plan_records(self, *, since: int, now_ns: int, after: str, limit: int) -> Sequence[KeyRecord]:
+        self._check()
+        return await super().read_plan_records(
+            since=since, now_ns=now_ns, after=after, limit=min(limit, self.page_size)
+        )
 
     def _check(self) -> None:
         if self.away:
@@ -323,3 +330,62 @@ async def test_ended_keys_are_forgotten_in_time(stage: Stage) -> None:
         assert len(stage.board) == 6
         await stage.clock.advance(61)
         assert len(stage.board) == 2
+
+
+async def test_a_plan_with_many_keys_holds_up_nobody(stage: Stage) -> None:
+    keys = [await stage.add() for _ in range(9)]
+    stage.repo.page_size = 2
+    gate = asyncio.Event()
+    async with stage.running():
+        reader = Reader(stage)
+        await settle()
+        version = stage.board.version
+        slow = stage.following._repo.read_plan_records
+
+        async def gated(**where: Any) -> Sequence[KeyRecord]:
+            if where["after"]:
+                await gate.wait()
+            return await slow(**where)
+
+        stage.following._repo.read_plan_records = gated  # type: ignore[method-assign]
+        await stage.repo.update_plan("gold", lambda old: replace(old, burst=5), author=stage.author)
+        await stage.clock.advance(0.26)
+        assert stage.changes == keys[:2], "the others are not read yet"
+        await stage.revoke(keys[8])
+        await stage.clock.advance(0.26)
+        assert stage.changes == [*keys[:2], keys[8]]
+        assert stage.board.version == version, "something up to there is still missing"
+        gate.set()
+        await settle()
+        assert sorted(stage.changes) == sorted(keys)
+        await stage.clock.advance(0.26)
+        assert stage.board.version == await stage.repo.version()
+        await stage.clock.advance(0.6)
+        told = {record.key_id: record for batch in reader.batches for record in batch.keys}
+        assert [told[key_id].revoked for key_id in keys] == [False] * 8 + [True]
+        assert [told[key_id].burst for key_id in keys] == [5] * 9
+        assert reader.batches[-1].version == stage.board.version
+        await reader.end()
+
+
+async def test_a_plans_keys_are_read_again_when_the_database_fell_in_between(stage: Stage) -> None:
+    keys = [await stage.add() for _ in range(5)]
+    stage.repo.page_size = 2
+    async with stage.running():
+        pages = stage.following._repo.read_plan_records
+        calls = 0
+
+        async def falling(**where: Any) -> Sequence[KeyRecord]:
+            nonlocal calls
+            calls += 1
+            if calls == 3:
+                raise TrinityError(Reason.STORE_UNAVAILABLE, "away")
+            return await pages(**where)
+
+        stage.following._repo.read_plan_records = falling  # type: ignore[method-assign]
+        await stage.repo.update_plan("gold", lambda old: replace(old, burst=5), author=stage.author)
+        await stage.clock.advance(0.26)
+        assert stage.board.version < await stage.repo.version()
+        await stage.clock.advance(0.6)
+        assert sorted(stage.changes) == sorted(keys)
+        assert stage.board.version == await stage.repo.version()

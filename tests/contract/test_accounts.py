@@ -119,6 +119,20 @@ async def records(repo: AccountRepo, since: int, *, now_ns: int = NOW_NS) -> dic
     return found
 
 
+async def plan_records(repo: AccountRepo, since: int, *, limit: int = 2) -> dict[str, KeyRecord]:
+    """Likewise of plans that changed after a version, page by page."""
+    found: dict[str, KeyRecord] = {}
+    after = ""
+    while page := await repo.read_plan_records(since=since, now_ns=NOW_NS, after=after, limit=limit):
+        ids = [record.key_id for record in page]
+        assert ids == sorted(ids)
+        assert ids[0] > after
+        assert len(ids) <= limit
+        found.update({record.key_id: record for record in page})
+        after = ids[-1]
+    return found
+
+
 async def test_a_plan_is_kept_as_it_was_made(repo: AccountRepo) -> None:
     plan = await repo.get_plan("gold")
     assert plan == replace(GOLD, create_time_ns=NOW_NS, update_time_ns=NOW_NS)
@@ -414,9 +428,11 @@ async def test_a_replica_is_handed_what_changed_since_and_nothing_else(repo: Acc
     async def changed(call: Awaitable[object]) -> dict[int, KeyRecord]:
         version = await repo.version()
         await call
-        found = await records(repo, version)
+        own, by_plan = await records(repo, version), await plan_records(repo, version)
+        assert not set(own) & set(by_plan)
+        found = {**own, **by_plan}
         assert all(record.version > version for record in found.values())
-        assert await records(repo, await repo.version()) == {}
+        assert await records(repo, await repo.version()) == await plan_records(repo, await repo.version()) == {}
         return {int(key_id): record for key_id, record in found.items()}
 
     assert set(await changed(add(repo, key(5)))) == {5}
@@ -461,14 +477,20 @@ async def test_many_keys_are_handed_over_in_parts_and_none_is_missing(repo: Acco
         parts.append(len(part))
         seen.update(record.key_id for record in part)
 
-    await repo.read_records(since=0, now_ns=NOW_NS, take=take)
-    assert sum(parts) == len(seen) == count
-    assert len(parts) > 1
+    async def all_are_handed_over(since: int) -> None:
+        parts.clear()
+        seen.clear()
+        await repo.read_records(since=since, now_ns=NOW_NS, take=take)
+        assert sum(parts) == len(seen) == count
+        assert len(parts) > 1
+
+    await all_are_handed_over(0)
+    await repo.update_associate("acme", lambda old: replace(old, suspended=True), author=MESH)
+    await all_are_handed_over(version)
     await repo.update_plan("gold", lambda old: replace(old, burst=9), author=MESH)
-    parts.clear()
-    await repo.read_records(since=version, now_ns=NOW_NS, take=take)
-    assert sum(parts) == len(seen) == count
-    assert len(parts) > 1
+    found = await plan_records(repo, version, limit=400)
+    assert len(found) == count
+    assert {(record.burst, record.revoked) for record in found.values()} == {(9, True)}
 
 
 @only_stored
