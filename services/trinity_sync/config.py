@@ -14,7 +14,7 @@ class SyncConfig:
     """The sync. Raises ValueError, naming the setting, when a value makes no sense."""
 
     postgres: PostgresConfig = field(default_factory=PostgresConfig)
-    valkey: ValkeyConfig = field(default_factory=lambda: ValkeyConfig(timeout_ms=5_000))
+    valkey: ValkeyConfig = field(default_factory=ValkeyConfig)
     at: str = "01:00"
     """Time of day of the nightly full load, "HH:MM"."""
     time_zone: str = "America/New_York"
@@ -23,6 +23,8 @@ class SyncConfig:
     """Time between two increments in the day; 0: none."""
     history_days: int = 0
     """How many days back the copy goes; 0: to the beginning. Reports read older hours from the database."""
+    step_ms: int = 5_000
+    """One call to the cache; instead of valkey.timeout_ms where that is less, since a sync's calls are great ones."""
     lasts_s: int = 3_600
     """A sync that takes longer is given up."""
 

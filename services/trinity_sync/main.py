@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import time
 from pathlib import Path
 from typing import Any, Final
@@ -68,9 +69,10 @@ async def opened(config: SyncConfig, *, clock: Clock) -> AsyncIterator[Syncing]:
     for name, url in (("postgres", config.postgres.url), ("valkey", config.valkey.url)):
         if not url:
             raise ConfigError(f"settings of sync: {name}.url must be the address of a server")
+    patient = replace(config.valkey, timeout_ms=max(config.valkey.timeout_ms, config.step_ms))
     async with (
         Postgres(config.postgres, url=config.postgres.url, name=SECTION, clock=clock) as postgres,
-        Valkey(config.valkey, url=config.valkey.url, clock=clock) as valkey,
+        Valkey(patient, url=config.valkey.url, clock=clock) as valkey,
     ):
         source = UsageSource(postgres, lasts_ms=config.lasts_s * 1_000)
         yield Syncing(source=source, valkey=valkey, history_days=config.history_days, clock=clock)
