@@ -39,6 +39,11 @@ class SyncConfig:
                 f"time_zone is {self.time_zone!r}, which this machine does not know; "
                 "install its zone files (package tzdata) or name another"
             ) from None
-        for name, low, high in (("increment_s", 0, 3_600), ("history_days", 0, 36_500), ("lasts_s", 1, 86_400)):
+        for name, low, high in (
+            ("increment_s", 0, 3_600),
+            ("history_days", 0, 36_500),
+            ("step_ms", 1, 60_000),
+            ("lasts_s", 1, 86_400),
+        ):
             if not low <= getattr(self, name) <= high:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must lie between {low} and {high}")

@@ -51,6 +51,7 @@ class Syncing:
         self._valkey = valkey
         self._history_days = history_days
         self._clock = clock
+        self._swept = False
 
     async def once(self, *, full: bool = False, progress: Progress = lambda *_: None) -> Done:
         """Sync now. Whatever happens, readers keep a complete copy, the old or the new one.
@@ -63,6 +64,10 @@ class Syncing:
             database = await snapshot.identity()
             raw, _ = await current(self._valkey)
             was = await whole(self._valkey)
+            if not self._swept:
+                # Whoever synced before may have been killed, this one's last attempt included.
+                await sweep(self._valkey, keep="" if was is None else was.generation)
+                self._swept = True
             why = "it was asked for" if full else await self._why_full(snapshot, was, database)
             if not why:
                 assert was is not None
@@ -103,8 +108,7 @@ class Syncing:
         self, snapshot: SourceSnapshot, database: str, raw: bytes, why: str, began_ns: int, progress: Progress
     ) -> Done:
         former = await whole(self._valkey)
-        # What killed syncs left behind takes room that this one needs.
-        await sweep(self._valkey, keep="" if former is None else former.generation)
+        self._swept = False
         now_ms = self._clock.unix_ns() // 1_000_000
         today = now_ms // 1_000 // DAY_S
         stamp = Stamp(
@@ -126,6 +130,7 @@ class Syncing:
             await sweep(self._valkey, keep="" if former is None else former.generation)
             raise no_room(error) from error
         await sweep(self._valkey, keep=stamp.generation)
+        self._swept = True
         progress(Kind.FULL, copy.rows, copy.rows)
         return Done(
             Kind.FULL, why, copy.rows, copy.packed_bytes, stamp.watermark, stamp.generation, self._since_ms(began_ns)
