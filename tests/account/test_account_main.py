@@ -34,6 +34,7 @@ class Process:
 
     def __init__(self, folder: Path, **environ: str) -> None:
         self.ready_file = folder / "ready.json"
+        self._asked = False
         plain = {name: value for name, value in os.environ.items() if not name.startswith("TRINITY_")}
         self.process = subprocess.Popen(
             [sys.executable, "-m", "trinity_account", str(self.ready_file)],
@@ -46,9 +47,14 @@ class Process:
         assert self.process.poll() is None, "it has ended"
         return json.loads(self.ready_file.read_text()) if self.ready_file.exists() else None
 
-    def end(self, number: int = signal.SIGTERM) -> tuple[int, str]:
-        if self.process.poll() is None:
-            self.process.send_signal(number)
+    def stop(self) -> None:
+        """Ask it to end, once: a second signal would meet a process that is on its way out."""
+        if not self._asked and self.process.poll() is None:
+            self._asked = True
+            self.process.send_signal(signal.SIGTERM)
+
+    def end(self) -> tuple[int, str]:
+        self.stop()
         _, said = self.process.communicate(timeout=GENEROUS_S)
         return self.process.returncode, said
 
@@ -85,7 +91,7 @@ async def test_a_process_serves_what_the_environment_says_and_ends_in_order(fold
             assert made.secret.startswith("tbk_prod_")
             async with Replica().following(mesh) as replica:
                 await replica.until(lambda: replica.knows(made.key.key_id))
-                process.process.send_signal(signal.SIGTERM)
+                process.stop()
                 await replica.until(lambda: replica.ended is not None)
                 assert isinstance(replica.ended, TrinityError)
                 assert replica.ended.reason is Reason.STOPPING
