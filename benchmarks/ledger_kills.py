@@ -23,8 +23,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
 from ledger_kills import DELTAS, LEDGER, NO_ADOPTION, Battle, fight
 
-KILLS = 120
-ANSWERS = 20_000_000
+KILLS = 300
+ANSWERS = 50_000_000
 TOGETHER = {f"{LEDGER}-0": (f"{LEDGER}-0", f"{DELTAS}-0", f"{NO_ADOPTION}-0")}
 VICTIMS = (*(f"{LEDGER}-{number}" for number in (0, 1, 0, 1)), "usage", "postgres")
 

@@ -161,6 +161,15 @@ class Battle:
             os.kill(pid, signal.SIGKILL)
             self.kills += 1
 
+    async def all_serve(self) -> None:
+        """Return when every process serves."""
+        await until(
+            lambda: all(
+                status.state is State.SERVING for of in (self._backs, self._fronts) for status in of.statuses()
+            ),
+            "everything serves",
+        )
+
     async def go_on(self, answers: int) -> None:
         """Return when every variant has answered so many times more."""
         goals = {name: tally.total + answers for name, tally in self.tallies.items()}
@@ -205,6 +214,7 @@ async def fight(
             tasks = [asyncio.create_task(client.run()) for client in asking]
             try:
                 await plan(on := Battle(backs, fronts, tallies))
+                await on.all_serve()  # one that is being started would end without a word
             finally:
                 for client in asking:
                     client.stopping = True
