@@ -22,6 +22,7 @@ for the account service, the usage service or a store.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Collection
 from typing import Final, NoReturn
 
@@ -39,10 +40,17 @@ from trinity_core.errors import Reason, TrinityError
 from trinity_core.usage import Transport, hour_of
 from trinity_mesh.clock import Clock
 
+log = logging.getLogger(__name__)
+
 SWEEP_S: Final = 0.25
 """How often open streams are judged anew: a stream outlives its key by no more, once the revocation is here."""
 
 _UNKEYED_MAX: Final = 16
+
+
+def own_cell(key_id: str) -> Cell | None:
+    """Where a key's bucket stands: in this process."""
+    return None
 
 
 class Admission:
@@ -59,7 +67,7 @@ class Admission:
         share: float = 1.0,
         trust_ms: int = 86_400_000,
         wait_ms: int = 250,
-        cell_of: Callable[[str], Cell | None] = lambda _: None,
+        cell_of: Callable[[str], Cell | None] = own_cell,
     ) -> None:
         """Nothing runs yet; `run` must.
 
@@ -180,7 +188,11 @@ class Admission:
         """End streams whose keys are good no more, and let go of what is not needed, until cancelled."""
         while True:
             await self._clock.sleep(SWEEP_S)
-            self.sweep()
+            try:
+                self.sweep()
+            except Exception:
+                # Whatever it was, streams must go on being judged.
+                log.exception("unforeseen error while streams were judged anew")
 
     def sweep(self) -> None:
         """One round of `run`."""

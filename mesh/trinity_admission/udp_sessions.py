@@ -59,6 +59,11 @@ class Claim:
     """The line before its MAC."""
 
 
+def own_window(session_id: int, expire_s: int) -> ReplayWindow:
+    """A session's window in this process."""
+    return ReplayWindow()
+
+
 class _Session:
     __slots__ = ("expire_s", "key", "key_id", "used_ns", "window")
 
@@ -79,7 +84,7 @@ class UdpSessions:
         master: bytes,
         keyring: Keyring,
         sessions_max: int,
-        window_of: Callable[[int], ReplayWindow] = lambda _: ReplayWindow(),
+        window_of: Callable[[int, int], ReplayWindow] = own_window,
     ) -> None:
         """No session is known yet.
 
@@ -87,7 +92,7 @@ class UdpSessions:
             master: the mesh's secret that keys of sessions are derived from.
             keyring: the replica of the keys.
             sessions_max: most sessions remembered at once; no key has more than a quarter of them.
-            window_of: where the window of a session id stands; in this process by default.
+            window_of: makes the window of a session by its id and its end (unix seconds); in this process by default.
         """
         self._master = master
         self._keyring = keyring
@@ -145,7 +150,7 @@ class UdpSessions:
             full = len(self._sessions) >= self._sessions_max or self._by_key[session.key_id] >= self._per_key_max
         if full:
             return False
-        session.window = self._window_of(session_id)
+        session.window = self._window_of(session_id, session.expire_s)
         self._sessions[session_id] = session
         self._by_key[session.key_id] += 1
         return True
