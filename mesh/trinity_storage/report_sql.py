@@ -25,7 +25,10 @@ ROW_COLUMNS: Final = (
 )
 """Columns of a UsageRow, in its order."""
 
-CHANGED_SINCE: Final = "SELECT extract(epoch FROM min(u.hour))::bigint FROM usage_log u WHERE u.seq > $1"
+CHANGED_SINCE: Final = """
+SELECT extract(epoch FROM min(hour))::bigint, count(*)
+  FROM (SELECT u.hour FROM usage_log u WHERE u.seq > $1 ORDER BY u.seq LIMIT $2) changed
+"""
 ASSOCIATE_EXISTS: Final = "SELECT EXISTS (SELECT FROM associates WHERE associate = $1)"
 KEYS_OF: Final = "SELECT coalesce(array_agg(key_id), '{}') FROM api_keys WHERE associate = $1"
 OWNERS: Final = """

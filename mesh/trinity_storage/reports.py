@@ -50,10 +50,15 @@ class ReportStore:
         first = rows[0]
         return Sums(found, int(first[place + 2]), int(first[place + 3]), first[place + 4])
 
-    async def changed_since(self, watermark: int) -> int | None:
-        """The earliest hour of which a row has a `seq` above the watermark, unix seconds; None where there is none."""
-        found: int | None = await self._postgres.fetch_value(report_sql.CHANGED_SINCE, watermark)
-        return found
+    async def changed_since(self, watermark: int, *, rows_max: int = 20_000) -> int | None:
+        """The earliest hour of which a row has a `seq` above the watermark, unix seconds; None where there is none.
+
+        Of more than `rows_max` such rows no more are looked at: then it is 0, as any hour may have one.
+        """
+        row = await self._postgres.fetch_row(report_sql.CHANGED_SINCE, watermark, rows_max + 1)
+        assert row is not None
+        earliest: int | None = row[0]
+        return 0 if row[1] > rows_max else earliest
 
     async def has_associate(self, associate: str) -> bool:
         """Whether there is such an associate."""

@@ -272,6 +272,8 @@ async def test_the_earliest_hour_that_changed_since_is_told(url: str, store: Rep
     assert await store.changed_since(watermark) == T0 + 2 * HOUR
     assert await store.changed_since(watermark + 1) == T0 + 2 * HOUR
     assert await store.changed_since(watermark + 2) is None
+    assert await store.changed_since(watermark, rows_max=2) == T0 + 2 * HOUR
+    assert await store.changed_since(watermark, rows_max=1) == 0
 
 
 async def test_who_owns_a_key_and_who_exists(url: str, store: ReportStore) -> None:
