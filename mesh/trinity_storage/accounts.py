@@ -50,7 +50,7 @@ from trinity_storage.account_statements import (
 from trinity_storage.moments import to_moment
 from trinity_storage.postgres import Postgres, Session
 
-_RECORDS_AT_ONCE: Final = 1_000
+_RECORDS_AT_ONCE: Final = 500
 # ruff: noqa: S608 - statements are put together of constants
 
 

@@ -14,7 +14,7 @@ from trinity_mesh.clock import Clock
 
 log = logging.getLogger(__name__)
 
-_PAGE: Final = 1_000
+_PAGE: Final = 250
 _PRUNE_NS: Final = 60 * 10**9
 
 

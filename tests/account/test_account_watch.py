@@ -148,17 +148,17 @@ async def test_changes_of_another_service_on_the_same_database_arrive(database_u
 
 
 async def test_a_replica_moves_between_services_without_beginning_anew(database_url: str, tmp_path: Path) -> None:
-    async with (
-        SmallAccount(tmp_path, database_url, name="a").running() as one,
-        # It hears of nothing by itself for a long time.
-        SmallAccount(tmp_path, database_url, name="b", poll_ms=10_000, silence_ms=60_000).running() as two,
-    ):
+    # It hears of nothing by itself for a long time.
+    behind = SmallAccount(tmp_path, database_url, name="b", poll_ms=10_000, silence_ms=60_000)
+    behind.part.notices._channels = ()
+    async with SmallAccount(tmp_path, database_url, name="a").running() as ahead, behind.running():
+        await until(lambda: behind.part.notices.connected, "it has looked for the last time")
         replica = Replica()
-        async with replica.following(one.caller()):
-            key_id = await made_key(one)
+        async with replica.following(ahead.caller()):
+            key_id = await made_key(ahead)
             await replica.until(lambda: replica.knows(key_id))
         replica.batches.clear()
-        async with replica.following(two.caller(), resume=True):
+        async with replica.following(behind.caller(), resume=True):
             await replica.until(lambda: len(replica.batches) > 0)
             assert not replica.batches[0].snapshot
             assert replica.knows(key_id)
