@@ -136,23 +136,26 @@ class Reading:
 
     async def _page(self, parts: Sequence[_Part], after: Position | None, limit: int) -> tuple[list[UsageRow], Source]:
         found: list[UsageRow] = []
-        read: list[_Part] = []
+        asked: list[_Part] = []
+        gave: list[_Part] = []
         for part in parts:
             if after is not None and part.wanted.start > after.hour:
                 continue
-            read.append(part)
-            left = limit - len(found)
+            asked.append(part)
+            before = len(found)
             if part.copy is None:
-                found += await self._store.page(part.wanted, after=after, limit=left)
+                found += await self._store.page(part.wanted, after=after, limit=limit - before)
             else:
                 async with aclosing(self._rows(part.copy, part.wanted, after)) as batches:
                     async for batch in batches:
                         found += batch[: limit - len(found)]
                         if len(found) == limit:
                             break
+            if len(found) > before:
+                gave.append(part)
             if len(found) == limit:
                 break
-        return found, _source(read)
+        return found, _source(gave or asked)
 
     async def _sums(self, parts: Sequence[_Part], group_by: Sequence[GroupBy]) -> Sums | None:
         """Sums of some parts; None where there are too many groups to add them up here."""

@@ -1,0 +1,38 @@
+"""A database a worker, emptied for each test, and a service on it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from report.database import empty, make_database, stores_of
+from report.small_report import SmallReport
+from stores import Stores
+
+
+@pytest.fixture(scope="session")
+def stores() -> Iterator[Stores]:
+    """Servers of the kind we carry, shared by all tests of a worker."""
+    with stores_of("wheels") as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def made_database(stores: Stores) -> str:
+    """A migrated database."""
+    return make_database(stores)
+
+
+@pytest.fixture
+async def url(made_database: str) -> str:
+    """A database with KEYS and no usage."""
+    await empty(made_database)
+    return made_database
+
+
+@pytest.fixture
+async def report(url: str) -> AsyncIterator[SmallReport]:
+    """A service without a copy."""
+    async with SmallReport(url).running() as running:
+        yield running
