@@ -70,10 +70,11 @@ class Bucket:
         self._cells[self._at] = after
         return 0
 
-    def left(self, now_ns: int) -> int:
-        """Tokens in the bucket."""
-        return max(0, self.burst_ns - max(0, self._cells[self._at] - now_ns)) // self.token_ns
-
-    def full_in_s(self, now_ns: int) -> int:
-        """Whole seconds until the bucket is full if nobody takes any, rounded up."""
-        return -(-min(self.burst_ns, max(0, self._cells[self._at] - now_ns)) // _S)
+    def standing(self, now_ns: int) -> tuple[int, int]:
+        """Tokens in the bucket, and whole seconds until it is full if nobody takes any, rounded up."""
+        lacks_ns = self._cells[self._at] - now_ns
+        if lacks_ns <= 0:
+            return self.burst, 0
+        if lacks_ns > self.burst_ns:
+            lacks_ns = self.burst_ns
+        return (self.burst_ns - lacks_ns) // self.token_ns, -(-lacks_ns // _S)

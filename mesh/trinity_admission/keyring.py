@@ -24,6 +24,8 @@ from trinity_core.udp_session import tag_of_key
 
 log = logging.getLogger(__name__)
 
+NEVER_WAS: Final = -1 << 63
+"""Before any time."""
 _NO_DIGEST: Final = b"\0" * DIGEST_BYTES
 
 
@@ -62,6 +64,8 @@ class Keyring:
         """Everything up to this version of the account service's tables is held."""
         self.heard_ns: int | None = None
         """When the replica was last known to be right, monotonic; None before it ever was."""
+        self.good_until_ns = NEVER_WAS
+        """Until when the replica may be believed, monotonic, if nothing is heard meanwhile."""
         self.changes = 0
         """Grows with every change of what is held."""
         self.revoked = 0
@@ -97,7 +101,7 @@ class Keyring:
         digest = self._digest(text, self._pepper)
         held = self._keys.get(key_id)
         same = hmac.compare_digest(_NO_DIGEST if held is None else held.digest, digest)
-        if self.heard_ns is None or mono_ns - self.heard_ns > self._age_max_ns:
+        if mono_ns > self.good_until_ns:
             raise too_old()
         if held is None or not same or unix_ns >= held.expire_unix_ns:
             raise invalid_key()
@@ -110,7 +114,7 @@ class Keyring:
             if now is None or now.digest != held.digest:
                 raise invalid_key()
             held = now
-        if self.heard_ns is None or mono_ns - self.heard_ns > self._age_max_ns:
+        if mono_ns > self.good_until_ns:
             raise too_old()
         if unix_ns >= held.expire_unix_ns:
             raise invalid_key()
@@ -131,7 +135,7 @@ class Keyring:
         """Begin with what an earlier process of this host held; the service's word goes over it."""
         self._replace({held.key_id: held for held in self._held(records)})
         self.version = version
-        self.heard_ns = heard_ns
+        self._heard(heard_ns)
         self._needs_snapshot = False
 
     def receive(self, batch: account_pb2.WatchKeysResponse, *, mono_ns: int) -> None:
@@ -150,12 +154,16 @@ class Keyring:
         if batch.keys:
             self._apply(batch.keys)
         self.version = batch.version
-        self.heard_ns = mono_ns
+        self._heard(mono_ns)
 
     @property
     def opening(self) -> bool:
         """The stream has not brought the replica up to date yet."""
         return self._needs_snapshot or self._gathered is not None
+
+    def _heard(self, mono_ns: int) -> None:
+        self.heard_ns = mono_ns
+        self.good_until_ns = mono_ns + self._age_max_ns
 
     def _gather(self, batch: account_pb2.WatchKeysResponse, mono_ns: int) -> None:
         if self._gathered is None:
@@ -176,7 +184,7 @@ class Keyring:
             self._needs_snapshot = False
             self._replace(gathered)
             self.version = batch.version
-            self.heard_ns = mono_ns
+            self._heard(mono_ns)
 
     def _replace(self, keys: dict[str, HeldKey]) -> None:
         for key_id in [key_id for key_id in self._keys if key_id not in keys]:

@@ -35,7 +35,8 @@ def policy(bucket: Bucket, *, monthly_quota: int) -> str:
 
 def limit(bucket: Bucket, now_ns: int) -> str:
     """The value of `RateLimit` for one key, now."""
-    return f'"rate";r={bucket.left(now_ns)};t={bucket.full_in_s(now_ns)}'
+    left, full_in_s = bucket.standing(now_ns)
+    return f'"rate";r={left};t={full_in_s}'
 
 
 def month_spent(value: str, reset_ms: int | None) -> str:

@@ -8,7 +8,7 @@ from trinity_admission import ratelimit_fields, refusals
 from trinity_admission.buckets import Bucket, Cells
 from trinity_admission.held_key import HeldKey
 from trinity_admission.quota import Lease
-from trinity_core.errors import TrinityError
+from trinity_core.errors import Reason, TrinityError
 from trinity_core.usage import Outcome, Transport
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ Cell = tuple[Cells, int]
 """Where the number of one bucket stands."""
 
 _VERDICTS_MAX: Final = 256
+_UNKNOWN: Final = TrinityError(Reason.INTERNAL, "no verdict yet")
 
 
 class Counts(Protocol):
@@ -87,8 +88,9 @@ class Seat:
     def verdict(self, transport: Transport, scopes: tuple[str, ...], method: str) -> TrinityError | None:
         """Why the key may not call such a method this way; None where it may."""
         kind = (transport, scopes)
-        if kind in self._verdicts:
-            return self._verdicts[kind]
+        known = self._verdicts.get(kind, _UNKNOWN)
+        if known is not _UNKNOWN:
+            return known
         assert self.held is not None
         held = self.held
         error = None

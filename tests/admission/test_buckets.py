@@ -34,12 +34,12 @@ def test_a_refusal_says_how_long_to_wait_and_takes_nothing() -> None:
 
 def test_what_is_left_and_when_it_is_full_is_told() -> None:
     bucket = Bucket(rate_per_s=10, burst=20)
-    assert (bucket.left(0), bucket.full_in_s(0)) == (20, 0)
+    assert bucket.standing(0) == (20, 0)
     taken(bucket, 0, 5)
-    assert (bucket.left(0), bucket.full_in_s(0)) == (15, 1)
+    assert bucket.standing(0) == (15, 1)
     taken(bucket, 0, 15)
-    assert (bucket.left(0), bucket.full_in_s(0)) == (0, 2)
-    assert (bucket.left(S), bucket.full_in_s(S)) == (10, 1)
+    assert bucket.standing(0) == (0, 2)
+    assert bucket.standing(S) == (10, 1)
 
 
 def test_a_smaller_plan_empties_no_more_than_it_holds() -> None:
@@ -49,14 +49,14 @@ def test_a_smaller_plan_empties_no_more_than_it_holds() -> None:
     assert bucket.take(0) == S // 10, "the debt of the greater bucket is not kept"
     assert taken(bucket, S // 2, 10) == 5
     bucket.change(rate_per_s=10, burst=100)
-    assert bucket.left(S // 2) == 95
+    assert bucket.standing(S // 2)[0] == 95
 
 
 def test_a_cell_from_another_life_of_the_machine_holds_nobody_up_for_long() -> None:
     cells = [10**18]
     bucket = Bucket(rate_per_s=10, burst=20, cells=cells)
     assert bucket.take(0) == S // 10
-    assert bucket.full_in_s(0) == 2
+    assert bucket.standing(0) == (0, 2)
     assert bucket.take(S // 10) == 0
     cells[0] = 0
     assert bucket.take(0) == 0
@@ -85,7 +85,7 @@ def test_no_window_of_time_gives_more_than_burst_and_rate(rate: int, burst: int,
     now, granted = 10**12, list[int]()
     for step in steps:
         now += step // 50 if step % 3 else 0
-        left = bucket.left(now)
+        left, _ = bucket.standing(now)
         assert 0 <= left <= burst
         wait = bucket.take(now)
         assert (wait == 0) == (left > 0)

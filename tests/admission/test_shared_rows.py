@@ -221,7 +221,7 @@ def test_buckets_in_the_table_keep_times_of_any_machine(path: Path) -> None:
         assert cell is not None
         bucket = Bucket(rate_per_s=1, burst=100_000_000, cells=cell[0], at=cell[1])
         assert bucket.take(2**62) == 0
-        assert bucket.left(2**62) == 99_999_999
+        assert bucket.standing(2**62)[0] == 99_999_999
 
 
 def test_a_place_where_no_file_can_be_is_an_error_and_leaves_nothing_open(tmp_path: Path) -> None:
