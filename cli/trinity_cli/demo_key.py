@@ -14,8 +14,8 @@ from trinity_mesh.process import write_json
 SCOPES = ("prices.read", "reports.read", "keys.manage")
 """What the demo key may do, for itself."""
 
-ADMIN_SCOPES = ("admin",)
-"""What the operator's key may do: everything but what only parts of the mesh may."""
+ADMIN_SCOPES = ("admin", *SCOPES)
+"""What the operator's key may do; the gateways' file takes scopes word for word, so all are named."""
 
 
 def demo_key(data_dir: Path) -> KeyText:

@@ -42,22 +42,22 @@ class Places:
 
     @property
     def feed(self) -> str:
-        """GRPC address of the feed worker."""
+        """Where the feed worker answers gRPC."""
         return f"unix:{self.sockets / 'feed.sock'}"
 
     @property
     def account(self) -> str:
-        """GRPC address of the account service."""
+        """Where the account service answers gRPC."""
         return f"unix:{self.sockets / 'account.sock'}"
 
     @property
     def usage(self) -> str:
-        """GRPC address of the usage service."""
+        """Where the usage service answers gRPC."""
         return f"unix:{self.sockets / 'usage.sock'}"
 
     @property
     def price(self) -> str:
-        """GRPC address of the price service."""
+        """Where the price service answers gRPC."""
         return f"unix:{self.sockets / 'price.sock'}"
 
 

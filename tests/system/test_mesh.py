@@ -114,6 +114,12 @@ def test_a_malformed_parameter_is_refused_by_name(mesh: Mesh, query: str, field:
     assert field in answer.json()["message"]
 
 
+def test_the_operators_key_may_ask_for_prices_too(mesh: Mesh) -> None:
+    with mesh.http() as client:
+        answer = client.get("/price?asset=BTC", headers={"Authorization": f"Bearer {mesh.facts['admin_key']}"})
+    assert answer.status_code == 200, answer.text
+
+
 @pytest.mark.parametrize("header", [None, "Bearer wrong", "Bearer", "Basic abc", "Bearer tbk_demo_x"])
 def test_no_key_or_a_wrong_one_is_unauthenticated(mesh: Mesh, header: str | None) -> None:
     with mesh.http() as client:
