@@ -35,7 +35,7 @@ import grpc.aio
 import uvloop
 
 from trinity.price.v1 import price_pb2, price_service_pb2_grpc
-from trinity_http.main import make_price_app, open_price_channel
+from trinity_http.main import make_price_app, open_upstream_channel
 from trinity_http.server import listen_http, serve_http
 from trinity_mesh.clock import SystemClock
 
@@ -143,7 +143,7 @@ async def measure(calls: int) -> int:
         try:
             assert service.stdout is not None
             service.stdout.readline()
-            async with open_price_channel(address) as channel:
+            async with open_upstream_channel(address) as channel:
                 return report(await rows(channel, calls), calls)
         finally:
             service.terminate()

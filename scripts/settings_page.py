@@ -22,11 +22,13 @@ from pathlib import Path
 from typing import Any
 
 from trinity_account.config import AccountConfig
-from trinity_cli.gateway_role import GatewayConfig
+from trinity_cli.gateway_config import GatewayConfig
 from trinity_feeds.config import FeedsConfig
 from trinity_feeds.sandbox.settings import SandboxSettings
 from trinity_price.config import PriceConfig
+from trinity_report.config import ReportConfig
 from trinity_storage.resolve import StorageConfig
+from trinity_sync.config import SyncConfig
 from trinity_usage.config import UsageConfig
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "configuration.md"
@@ -37,7 +39,9 @@ SECTIONS: Mapping[str, tuple[type[Any], str]] = {
     "price": (PriceConfig, "The price service and its book."),
     "account": (AccountConfig, "The account service."),
     "usage": (UsageConfig, "The usage service."),
-    "gateway": (GatewayConfig, "A gateway worker: HTTP, UDP and the replica that both read."),
+    "report": (ReportConfig, "The report service."),
+    "sync": (SyncConfig, "The sync: the copy of the usage log in Valkey."),
+    "gateway": (GatewayConfig, "A gateway worker: HTTP, UDP, the replicas that both read, and the ledger."),
 }
 HEAD = """# Configuration
 

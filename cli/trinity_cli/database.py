@@ -32,7 +32,7 @@ class Database:
         pepper: bytes,
         clock: Clock,
     ) -> None:
-        """`keys` are the customer's and the operator's, each with its scopes."""
+        """`keys` are the customer's and the operator's, each with its scopes; or none."""
         self._config = config
         self._url = url
         self._keys = keys
@@ -42,14 +42,14 @@ class Database:
         self._prepared = False
 
     async def prepare(self) -> None:
-        """Migrate, and register the two keys. Raises TrinityError; the next call then tries again."""
+        """Migrate, and register the keys. Raises TrinityError; the next call then tries again."""
         async with self._lock:
             if self._prepared:
                 return
             async with Postgres(self._config, url=self._url, name="trinity-up", clock=self._clock) as postgres:
                 await migrate(postgres)
                 repo = PostgresAccounts(postgres)
-                for owner, (key, scopes) in zip(_OWNERS, self._keys.items(), strict=True):
+                for owner, (key, scopes) in zip(_OWNERS, self._keys.items(), strict=False):
                     await ensure_key(
                         repo,
                         key_text=key.text,

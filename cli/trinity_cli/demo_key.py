@@ -1,9 +1,8 @@
-"""The two keys of a mesh on one machine, a customer's and an operator's, and the file that gateways read keys from."""
+"""The two keys of a mesh on one machine: a customer's and an operator's."""
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -15,7 +14,7 @@ SCOPES = ("prices.read", "reports.read", "keys.manage")
 """What the demo key may do, for itself."""
 
 ADMIN_SCOPES = ("admin", *SCOPES)
-"""What the operator's key may do; the gateways' file takes scopes word for word, so all are named."""
+"""What the operator's key may do."""
 
 
 def demo_key(data_dir: Path) -> KeyText:
@@ -39,9 +38,3 @@ def _kept(path: Path, env: str) -> KeyText:
         key = mint(env=env, random_bytes=secrets.token_bytes)
         write_json(path, {"key": key.text})
         return key
-
-
-def write_keys_file(path: Path, keys: Mapping[KeyText, Sequence[str]]) -> None:
-    """Write the gateways' settings file: each key's hash and scopes, never the key."""
-    listed = [{"id": key.key_id, "key_sha256": key.sha256, "scopes": list(scopes)} for key, scopes in keys.items()]
-    write_json(path, {"keys": listed})

@@ -1,51 +1,39 @@
-"""A gateway worker as a process: one replica, read by HTTP and by datagrams."""
+"""A gateway worker as a process: keys, quotas and the ledger, and before them prices and reports over HTTP and UDP."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+import contextlib
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+import grpc.aio
+from fastapi import FastAPI
+
+from trinity_admission.main import AdmissionPart, admission_part
+from trinity_cli.gateway_config import GatewayConfig
 from trinity_client import PriceBook, PriceClient
-from trinity_core.assets import load_assets
-from trinity_http.auth import SettingsFileKeys
-from trinity_http.main import BookReplica, make_price_app, open_price_channel
+from trinity_core.assets import AssetTable, load_assets
+from trinity_http.admitting import Admitting as HttpAdmitting
+from trinity_http.main import BookReplica, make_gateway_app, open_upstream_channel
 from trinity_http.server import listen_http, serve_http
-from trinity_http.settings import GatewaySettings, HttpLimits
+from trinity_http.settings import HttpLimits
 from trinity_mesh.clock import Clock, SystemClock
 from trinity_mesh.config import load
 from trinity_mesh.process import Ready, run_process
-from trinity_udp.config import UdpConfig
+from trinity_udp.admitting import Admitting as UdpAdmitting
+from trinity_udp.endpoint import Endpoint
 from trinity_udp.main import make_endpoint
 
-SECTION = "gateway"
+SECTION: Final = "gateway"
 """Configuration section of this part; its environment variables begin with TRINITY_GATEWAY_."""
 
-
-@dataclass(frozen=True, slots=True)
-class GatewayConfig:
-    """Everything that may be set about one gateway worker. Raises ValueError, naming the setting, for a wrong one."""
-
-    price: str = "127.0.0.1:50051"
-    """gRPC address of the price service: "unix:/path" or "host:port"."""
-    http: str = "127.0.0.1:8080"
-    """Address of prices over HTTP; shared with other workers (SO_REUSEPORT)."""
-    keys_file: str = "keys.json"
-    """JSON file with the hashes and scopes of the keys that may ask; see docs/operations.md."""
-    ready_wait_ms: int = 10_000
-    """Longest that the worker waits for a complete replica before it serves without one."""
-    bridge: GatewaySettings = field(default_factory=GatewaySettings)
-    limits: HttpLimits = field(default_factory=HttpLimits)
-    udp: UdpConfig = field(default_factory=lambda: UdpConfig(reuse_port=True))
-
-    def __post_init__(self) -> None:
-        for name in ("price", "http", "keys_file"):
-            if not getattr(self, name):
-                raise ValueError(f"{name} must not be empty")
-        if not 0 <= self.ready_wait_ms <= 60_000:
-            raise ValueError(f"ready_wait_ms is {self.ready_wait_ms}; it must lie between 0 and 60000")
+PRICE: Final = "trinity.price.v1.PriceService"
+ACCOUNT: Final = "trinity.account.v1.AccountService"
+USAGE: Final = "trinity.usage.v1.UsageService"
+REPORT: Final = "trinity.report.v1.ReportService"
 
 
 def main(*, values: Mapping[str, Any], environ: Mapping[str, str], ready_file: Path | None) -> int:
@@ -59,52 +47,161 @@ def main(*, values: Mapping[str, Any], environ: Mapping[str, str], ready_file: P
 
 
 async def run(config: GatewayConfig, *, clock: Clock, stopping: asyncio.Event, ready: Ready) -> None:
-    """Serve until `stopping` is set, then end streams and let requests under way finish.
+    """Serve until `stopping` is set, then end streams, let requests under way finish, and hand over the last counts.
 
-    `ready` is told {"http", "udp"} once both answer from a complete replica, or after
-    `ready_wait_ms`. Raises TrinityError when an address cannot be bound.
+    `ready` is told the addresses of what is served ("http", "udp", "reports", "udp_reports") once
+    all answer: with the keys known and, for prices, a complete replica, or when `ready_wait_ms` and
+    `admission.ready_wait_ms` have passed. Raises TrinityError when an address cannot be
+    bound, ConfigError when the mesh's secrets cannot be read.
     """
     assets = load_assets()
-    async with (
-        open_price_channel(config.price) as channel,
-        PriceClient(config.price) as client,
-        PriceBook(config.price, clock=clock) as book,
-    ):
-        app = make_price_app(
-            channel=channel,
-            replica=BookReplica(book),
-            authenticate=SettingsFileKeys(Path(config.keys_file), clock=clock),
-            clock=clock,
-            ready=lambda: _missing(book),
-            settings=config.bridge,
-        )
-        await _replica(book, stopping, clock, config.ready_wait_ms / 1_000)
-        endpoint = make_endpoint(config=config.udp, book=book, client=client, assets=assets.ids, clock=clock)
-        listener = listen_http(config.http, reuse_port=True, backlog=config.limits.backlog)
-        host, port = listener.getsockname()[:2]
-        async with endpoint:
-            facts = {"http": f"{host}:{port}", "udp": list(endpoint.addresses)}
-            await serve_http(
-                app,
-                sockets=[listener],
-                stopping=stopping,
-                clock=clock,
-                limits=config.limits,
-                on_serving=lambda _: ready(facts),
+    async with contextlib.AsyncExitStack() as stack:
+        # First in, last out: what was counted is recorded after the last answer has left.
+        admission = await stack.enter_async_context(admission_part(config.admission, clock=clock, assets=assets.ids))
+        worker = _Worker(config, admission, assets, clock, stack)
+        doors, facts = await worker.open(stopping)
+        await _serve(doors, facts, limits=config.limits, stopping=stopping, clock=clock, ready=ready)
+
+
+@dataclass(frozen=True, slots=True)
+class _Door:
+    """One application and where it listens."""
+
+    name: str
+    """As `ready` is told its address."""
+    app: FastAPI
+    address: str
+
+
+class _Worker:
+    """Puts one worker together on a stack that closes it."""
+
+    def __init__(
+        self,
+        config: GatewayConfig,
+        admission: AdmissionPart,
+        assets: AssetTable,
+        clock: Clock,
+        stack: contextlib.AsyncExitStack,
+    ) -> None:
+        self._config = config
+        self._admission = admission
+        self._assets = assets
+        self._clock = clock
+        self._stack = stack
+        self._http = HttpAdmitting(admission.admission)
+        self._datagrams = UdpAdmitting(admission.admission, admission.sessions)
+
+    async def open(self, stopping: asyncio.Event) -> tuple[list[_Door], dict[str, Any]]:
+        """What is to be served over HTTP, the datagram endpoints open already; and the addresses of all."""
+        config = self._config
+        own = {
+            ACCOUNT: await self._channel(config.admission.account),
+            USAGE: await self._channel(config.admission.usage),
+        }
+        doors: list[_Door] = []
+        endpoints: dict[str, Endpoint] = {}
+        waits: list[Coroutine[Any, Any, object]] = [self._admission.ready()]
+        if config.price:
+            book = await self._stack.enter_async_context(PriceBook(config.price, clock=self._clock))
+            client = await self._stack.enter_async_context(PriceClient(config.price))
+            app = self._app(
+                {PRICE: await self._channel(config.price), **own},
+                ready=lambda: (*self._admission.missing(), *_missing(book)),
+                replica=BookReplica(book),
             )
+            doors.append(_Door("http", app, config.http))
+            endpoints["udp"] = make_endpoint(
+                config=config.udp,
+                book=book,
+                client=client,
+                assets=self._assets.ids,
+                clock=self._clock,
+                doors=self._datagrams,
+            )
+            waits.append(book.ready())
+        if config.report:
+            app = self._app({REPORT: await self._channel(config.report), **own}, ready=self._admission.missing)
+            doors.append(_Door("reports", app, config.reports_http))
+        await _all_ready(waits, stopping, self._clock, config.ready_wait_ms / 1_000)
+        facts: dict[str, Any] = {}
+        for name, endpoint in endpoints.items():
+            await self._stack.enter_async_context(endpoint)
+            facts[name] = list(endpoint.addresses)
+        return doors, facts
+
+    async def _channel(self, address: str) -> grpc.aio.Channel:
+        return await self._stack.enter_async_context(open_upstream_channel(address))
+
+    def _app(
+        self,
+        channels: Mapping[str, grpc.aio.Channel],
+        *,
+        ready: Callable[[], Sequence[str]],
+        replica: BookReplica | None = None,
+    ) -> FastAPI:
+        return make_gateway_app(
+            channels=channels,
+            admitting=self._http,
+            clock=self._clock,
+            ready=ready,
+            replica=replica,
+            settings=self._config.bridge,
+        )
 
 
-async def _replica(book: PriceBook, stopping: asyncio.Event, clock: Clock, wait_s: float) -> None:
-    """Return once the replica is complete, the worker stops, or it has been waited for long enough."""
-    waits = [
-        asyncio.ensure_future(book.ready()),
+async def _serve(
+    doors: Sequence[_Door],
+    facts: dict[str, Any],
+    *,
+    limits: HttpLimits,
+    stopping: asyncio.Event,
+    clock: Clock,
+    ready: Ready,
+) -> None:
+    """Serve every door until `stopping` is set; `ready` is told `facts` and the doors' addresses once all answer."""
+    waiting = len(doors)
+
+    def on_serving(_: object) -> None:
+        nonlocal waiting
+        waiting -= 1
+        if not waiting:
+            ready(facts)
+
+    with contextlib.ExitStack() as held:
+        listeners = []
+        for door in doors:
+            listener = held.enter_context(listen_http(door.address, reuse_port=True, backlog=limits.backlog))
+            host, port = listener.getsockname()[:2]
+            facts[door.name] = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+            listeners.append(listener)
+        async with asyncio.TaskGroup() as group:
+            for door, listener in zip(doors, listeners, strict=True):
+                group.create_task(
+                    serve_http(
+                        door.app,
+                        sockets=[listener],
+                        stopping=stopping,
+                        clock=clock,
+                        limits=limits,
+                        on_serving=on_serving,
+                    )
+                )
+
+
+async def _all_ready(
+    waits: Sequence[Coroutine[Any, Any, object]], stopping: asyncio.Event, clock: Clock, wait_s: float
+) -> None:
+    """Return once all `waits` are done, the worker stops, or they were waited for long enough."""
+    ends: list[asyncio.Future[Any]] = [
+        asyncio.gather(*waits),
         asyncio.ensure_future(stopping.wait()),
         asyncio.ensure_future(clock.sleep(wait_s)),
     ]
-    await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-    for wait in waits:
-        wait.cancel()
-    await asyncio.gather(*waits, return_exceptions=True)
+    await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+    for end in ends:
+        end.cancel()
+    await asyncio.gather(*ends, return_exceptions=True)
 
 
 def _missing(book: PriceBook) -> Sequence[str]:

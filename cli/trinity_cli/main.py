@@ -29,6 +29,7 @@ class Entry(NamedTuple):
 COMMANDS: Mapping[str, Entry] = MappingProxyType(
     {
         "up": Entry("trinity_cli.up:up", "Run the whole mesh on this machine."),
+        "serve": Entry("trinity_cli.serve:serve", "Run the parts of one mode, beside other machines."),
         "price": Entry("trinity_cli.price:price", "Show the price of one or more assets."),
         "watch": Entry("trinity_cli.watch:watch", "Follow prices as they change."),
         "explain": Entry("trinity_cli.explain:explain", "Show every input of a price, and who was left out and why."),

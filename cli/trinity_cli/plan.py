@@ -9,6 +9,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from trinity_cli.modes import Part
 from trinity_core.venues import Venue
 from trinity_mesh.process import write_json
 from trinity_mesh.readiness import FileWritten
@@ -30,35 +31,23 @@ class Places:
     sockets: Path
     """Folder of the Unix sockets."""
     http: str
+    reports: str
+    """Address of reports over HTTP."""
     udp: str
+    udp_reports: str
+    grpc: str
+    """Where callers with keys reach the price service directly; empty for nowhere."""
     venue_ports: Mapping[Venue, int]
     """Ports of the sandbox venues; empty with live venues."""
     control_port: int
     """Port of the sandbox's control endpoint; 0 with live venues."""
     postgres_url: str
     valkey_url: str
-    keys_file: Path
     secrets_file: Path
 
-    @property
-    def feed(self) -> str:
-        """Where the feed worker answers gRPC."""
-        return f"unix:{self.sockets / 'feed.sock'}"
-
-    @property
-    def account(self) -> str:
-        """Where the account service answers gRPC."""
-        return f"unix:{self.sockets / 'account.sock'}"
-
-    @property
-    def usage(self) -> str:
-        """Where the usage service answers gRPC."""
-        return f"unix:{self.sockets / 'usage.sock'}"
-
-    @property
-    def price(self) -> str:
-        """Where the price service answers gRPC."""
-        return f"unix:{self.sockets / 'price.sock'}"
+    def socket(self, part: str) -> str:
+        """Where a part answers gRPC: "feed", "price", "account", "usage" or "report"."""
+        return f"unix:{self.sockets / part}.sock"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,42 +61,97 @@ class Role:
     depends_on: tuple[str, ...] = ()
 
 
-def roles(places: Places, *, venues: Venues, workers: int, seed: int, stores: Sequence[str]) -> list[Role]:
+def roles(
+    places: Places,
+    *,
+    parts: frozenset[Part],
+    venues: Venues,
+    workers: int,
+    seed: int,
+    stores: Sequence[str],
+    env: str | None = None,
+) -> list[Role]:
     """The roles of a mesh, in the order of their start.
 
     `stores` names the store processes under supervision: those that have no URL of their own.
+    `env` is the word in the text of new keys; the account service's own by default.
     """
-    sandbox = venues is Venues.SANDBOX
     planned: list[Role] = []
+    if Part.PRICES in parts:
+        planned += _prices(places, venues=venues, seed=seed, stores=stores)
+    database = {"url": places.postgres_url}
+    cache = {"url": places.valkey_url}
+    needs = tuple(name for name in stores if name == "postgres")
+    if parts & {Part.PRICES, Part.REPORTS}:
+        account = {
+            "listen": places.socket("account"),
+            "secrets_file": str(places.secrets_file),
+            "postgres": database,
+            "valkey": cache,
+            **({"env": env} if env else {}),
+        }
+        planned.append(Role("account", "account", account, needs))
+        planned.append(Role("usage", "usage", {"listen": places.socket("usage"), "postgres": database}, needs))
+    if Part.REPORTS in parts:
+        report = {
+            "listen": places.socket("report"),
+            "secrets_file": str(places.secrets_file),
+            "postgres": database,
+            "valkey": cache,
+        }
+        planned.append(Role("report", "report", report, needs))
+    if Part.SYNC in parts:
+        planned.append(Role("sync", "sync", {"postgres": database, "valkey": cache}, tuple(stores)))
+    if parts & {Part.PRICES, Part.REPORTS}:
+        values, after = _gateway(places, parts), ("price",) if Part.PRICES in parts else ()
+        planned += [Role(f"gateway-{number}", "gateway", values, after) for number in range(1, workers + 1)]
+    return planned
+
+
+def _prices(places: Places, *, venues: Venues, seed: int, stores: Sequence[str]) -> list[Role]:
+    """What makes prices."""
+    planned: list[Role] = []
+    sandbox = venues is Venues.SANDBOX
+    feeds: dict[str, Any] = {"listen": places.socket("feed"), "mode": str(venues), "ready_wait_ms": 4_000}
     if sandbox:
         ports = {str(venue): port for venue, port in places.venue_ports.items()}
         planned.append(Role("sandbox", "sandbox", {"ports": ports, "control_port": places.control_port, "seed": seed}))
-    feeds: dict[str, Any] = {"listen": places.feed, "mode": str(venues), "ready_wait_ms": 4_000}
-    if sandbox:
         feeds["ws_urls"] = {str(venue): f"ws://127.0.0.1:{port}/" for venue, port in places.venue_ports.items()}
         feeds["rest_urls"] = {str(venue): f"http://127.0.0.1:{port}" for venue, port in places.venue_ports.items()}
     planned.append(Role("feeds", "feeds", feeds, ("sandbox",) if sandbox else ()))
-    price = {"listen": places.price, "feeds": [places.feed], "mirror": {"url": places.valkey_url}}
+    price: dict[str, Any] = {
+        "listen": places.socket("price"),
+        "feeds": [places.socket("feed")],
+        "mirror": {"url": places.valkey_url},
+    }
+    if places.grpc:
+        price["public"] = {"listen": places.grpc, "admission": _admission(places)}
     planned.append(Role("price", "price", price, tuple(name for name in stores if name == "valkey")))
-    database = {"url": places.postgres_url}
-    needs = tuple(name for name in stores if name == "postgres")
-    account = {
-        "listen": places.account,
-        "secrets_file": str(places.secrets_file),
-        "env": "local",
-        "postgres": database,
-        "valkey": {"url": places.valkey_url},
-    }
-    planned.append(Role("account", "account", account, needs))
-    planned.append(Role("usage", "usage", {"listen": places.usage, "postgres": database}, needs))
-    gateway = {
-        "price": places.price,
-        "http": places.http,
-        "udp": {"listen": [places.udp], "reuse_port": True},
-        "keys_file": str(places.keys_file),
-    }
-    planned += [Role(f"gateway-{number}", "gateway", gateway, ("price",)) for number in range(1, workers + 1)]
     return planned
+
+
+def _gateway(places: Places, parts: frozenset[Part]) -> dict[str, Any]:
+    return {
+        "price": places.socket("price") if Part.PRICES in parts else "",
+        "report": places.socket("report") if Part.REPORTS in parts else "",
+        "http": places.http,
+        "reports_http": places.reports,
+        "udp": {"listen": [places.udp], "reuse_port": True},
+        "reports_udp": {"listen": [places.udp_reports], "reuse_port": True},
+        "admission": _admission(places),
+    }
+
+
+def _admission(places: Places) -> dict[str, Any]:
+    """Keys, quotas and the ledger of one process; the processes of a machine share rates and the spool."""
+    return {
+        "account": places.socket("account"),
+        "usage": places.socket("usage"),
+        "secrets_file": str(places.secrets_file),
+        "spool": str(places.data_dir / "spool"),
+        "keys_copy": str(places.data_dir / "known-keys"),
+        "rates_file": str(places.data_dir / "run" / "rates"),
+    }
 
 
 def spec_of(

@@ -34,6 +34,8 @@ ROLES: Mapping[str, str] = MappingProxyType(
         "price": "trinity_price.main:main",
         "account": "trinity_account.main:main",
         "usage": "trinity_usage.main:main",
+        "report": "trinity_report.main:main",
+        "sync": "trinity_sync.main:main",
         "gateway": "trinity_cli.gateway_role:main",
     }
 )

@@ -1,14 +1,16 @@
-"""Composition of our own gateway: the price contract, a replica for hot reads, keys."""
+"""Composition of our own gateway: our contracts, a replica for hot reads, keys and the count of answers."""
 
 from __future__ import annotations
 
 import importlib.resources
+from collections.abc import Mapping
 
 import grpc.aio
 from fastapi import FastAPI
 
 from trinity.price.v1 import price_pb2
 from trinity_client import PriceBook
+from trinity_http.admitting import Admitting
 from trinity_http.answer import Admission, Authenticator
 from trinity_http.app import Ready, create_app
 from trinity_http.prices import SERVICE, PriceAnswers, Replica, price_resumes
@@ -33,8 +35,8 @@ def own_contract() -> bytes:
     return importlib.resources.files("trinity").joinpath("api.binpb").read_bytes()
 
 
-def open_price_channel(address: str) -> grpc.aio.Channel:
-    """A channel for the bridge alone: no interceptors (deadlines are set per call), small windows for streams."""
+def open_upstream_channel(address: str) -> grpc.aio.Channel:
+    """A channel to a service for the bridge: no interceptors (a call has its deadline), small windows for streams."""
     return grpc.aio.insecure_channel(
         address,
         options=[
@@ -64,7 +66,7 @@ def make_price_app(
 ) -> FastAPI:
     """The price gateway's application; see `create_app` for its parts.
 
-    `channel` leads to the price service (`open_price_channel`), `replica` answers the plain
+    `channel` leads to the price service (`open_upstream_channel`), `replica` answers the plain
     GetPrice (`BookReplica` of a PriceBook that the caller keeps running).
     """
     return create_app(
@@ -74,6 +76,39 @@ def make_price_app(
         authenticate=authenticate,
         admission=admission,
         local=PriceAnswers(replica, clock=clock),
+        resumes=price_resumes(),
+        ready=ready,
+    )
+
+
+def make_gateway_app(
+    *,
+    channels: Mapping[str, grpc.aio.Channel],
+    admitting: Admitting,
+    clock: Clock,
+    ready: Ready,
+    replica: Replica | None = None,
+    settings: GatewaySettings | None = None,
+) -> FastAPI:
+    """One port of our own gateway: every call needs a key, and every answer is counted.
+
+    Args:
+        channels: a channel for each service that the port serves, by full name. Services take a call that
+            names no caller for one of the mesh itself: that no call of a stranger does is why
+            `admitting` is no option here.
+        admitting: judges keys, and counts.
+        clock: tells how long a rendered price may be used again.
+        ready: asked by GET /readyz.
+        replica: answers the plain GetPrice (`BookReplica` of a PriceBook that the caller keeps running).
+        settings: bounds and what is forwarded.
+    """
+    return create_app(
+        descriptor_set=own_contract(),
+        channels=channels,
+        settings=settings,
+        authenticate=admitting,
+        admission=admitting,
+        local=None if replica is None else PriceAnswers(replica, clock=clock),
         resumes=price_resumes(),
         ready=ready,
     )

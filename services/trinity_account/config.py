@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
+from trinity_admission.public_server import PublicConfig
 from trinity_storage.postgres import PostgresConfig
 from trinity_storage.valkey import ValkeyConfig
 
@@ -59,6 +60,7 @@ class AccountConfig:
     postgres: PostgresConfig = field(default_factory=PostgresConfig)
     valkey: ValkeyConfig = field(default_factory=ValkeyConfig)
     cache: CacheConfig = field(default_factory=CacheConfig)
+    public: PublicConfig = field(default_factory=PublicConfig)
 
     def __post_init__(self) -> None:
         for name in ("listen", "secrets_file"):

@@ -22,6 +22,8 @@ from trinity_account.servicer import AccountServicer, service
 from trinity_account.sessions import Sessions
 from trinity_account.shared import SharedFollowing
 from trinity_account.watching import Watching
+from trinity_admission.public_server import PublicServer, public_server
+from trinity_core.assets import load_assets
 from trinity_core.backoff import Backoff
 from trinity_mesh.clock import Clock, SystemClock
 from trinity_mesh.config import ConfigError, load
@@ -53,7 +55,7 @@ async def run(
 ) -> None:
     """Serve accounts until `stopping` is set, then end every stream and drain.
 
-    `ready` is told {"address"} once the service says SERVING: when all keys were read from the
+    `ready` is told {"address", "public"} once the service says SERVING: when all keys were read from the
     database, which must be migrated, or `ready_wait_ms` have passed. `interceptors` replaces the standard list,
     for callers that come directly with a key. Raises ConfigError for a missing address or secret, TrinityError when
     the address cannot be bound.
@@ -61,7 +63,7 @@ async def run(
     if not config.postgres.url:
         raise ConfigError("settings of account: postgres.url is needed")
     part = AccountPart(config, clock=clock, secret=load_secrets(Path(config.secrets_file)), interceptors=interceptors)
-    async with part.serving() as server:
+    async with part.serving() as server, part.public() as public:
         await first_of(
             asyncio.ensure_future(part.following.loaded.wait()),
             asyncio.ensure_future(stopping.wait()),
@@ -69,10 +71,13 @@ async def run(
         )
         if not part.following.loaded.is_set() and not stopping.is_set():
             log.warning("serving although the database cannot be read")
-        await server.set_serving(serving=not stopping.is_set())
-        ready({"address": server.address})
+        for each in (server, public):
+            await each.set_serving(serving=not stopping.is_set())
+        ready({"address": server.address, "public": public.address})
         await stopping.wait()
-        await server.set_serving(serving=False)
+        for each in (server, public):
+            await each.set_serving(serving=False)
+        part.watching.close()
 
 
 def main(*, values: Mapping[str, Any], environ: Mapping[str, str], ready_file: Path | None = None) -> int:
@@ -102,6 +107,7 @@ class AccountPart:
     ) -> None:
         """`random_bytes` must be cryptographically strong."""
         self._config = config
+        self._clock = clock
         self._interceptors = interceptors
         self.postgres = Postgres(config.postgres, url=config.postgres.url, name=SECTION, clock=clock)
         self.repo = PostgresAccounts(self.postgres)
@@ -194,6 +200,16 @@ class AccountPart:
                     self.watching.close()
                     for task in tasks:
                         task.cancel()
+
+    def public(self) -> contextlib.AbstractAsyncContextManager[PublicServer]:
+        """Serve callers that bring a key of their own, if the settings say so."""
+        return public_server(
+            self._config.public,
+            services=[service(self.servicer)],
+            clock=self._clock,
+            assets=load_assets().ids,
+            drain_ms=self._config.drain_ms,
+        )
 
     def _heard(self) -> None:
         self.following.wake()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from trinity_admission.public_server import PublicConfig
 from trinity_core.book_settings import BookSettings
 
 
@@ -82,6 +83,7 @@ class PriceConfig:
     book: BookSettings = field(default_factory=BookSettings)
     mirror: MirrorConfig = field(default_factory=MirrorConfig)
     live: LiveConfig = field(default_factory=LiveConfig)
+    public: PublicConfig = field(default_factory=PublicConfig)
 
     def __post_init__(self) -> None:
         if not self.feeds or len(set(self.feeds)) != len(self.feeds) or not all(self.feeds):

@@ -6,9 +6,11 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
 
+from trinity_admission.public_server import PublicServer, public_server
 from trinity_core.assets import AssetTable, load_assets
 from trinity_core.backoff import Backoff
 from trinity_core.book import Book
@@ -46,17 +48,20 @@ async def run(
 ) -> None:
     """Serve prices until `stopping` is set, then end every stream and drain.
 
-    `ready` is told {"address", "epoch"} once the service says SERVING: when every feed's
+    `ready` is told {"address", "public", "epoch"} once the service says SERVING: when every feed's
     snapshot is in the book, or `ready_wait_ms` have passed. `assets` defaults to the table of
     trinity_core. Raises TrinityError when the address cannot be bound.
     """
     part = PricePart(config, clock=clock, assets=assets or load_assets())
-    async with part.serving() as server:
+    async with part.serving() as server, part.public() as public:
         await _either(part.synced.wait(), stopping.wait())
-        await server.set_serving(serving=not stopping.is_set())
-        ready({"address": server.address, "epoch": part.publication.epoch})
+        for each in (server, public):
+            await each.set_serving(serving=not stopping.is_set())
+        ready({"address": server.address, "public": public.address, "epoch": part.publication.epoch})
         await stopping.wait()
-        await server.set_serving(serving=False)
+        for each in (server, public):
+            await each.set_serving(serving=False)
+        part.watching.close()
 
 
 async def _either(*waits: Coroutine[Any, Any, object]) -> None:
@@ -89,6 +94,7 @@ class PricePart:
         name = clock_name or clock_id()
         self._config = config
         self._clock = clock
+        self._assets = assets
         self.synced = asyncio.Event()
         """Every feed's snapshot is in the book, or was waited for long enough."""
         self.wall = AnchoredWall(clock=clock, step_ms=config.wall_step_ms)
@@ -189,6 +195,16 @@ class PricePart:
                     task.cancel()
         if self.mirror is not None:
             await self.mirror.close()
+
+    def public(self) -> AbstractAsyncContextManager[PublicServer]:
+        """Serve callers that bring a key of their own, if the settings say so."""
+        return public_server(
+            self._config.public,
+            services=[service(self.servicer)],
+            clock=self._clock,
+            assets=self._assets.ids,
+            drain_ms=self._config.drain_ms,
+        )
 
     def _changed(self, prices: Sequence[Price]) -> None:
         self.watching.changed()

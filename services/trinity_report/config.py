@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from trinity_admission.public_server import PublicConfig
 from trinity_storage.postgres import PostgresConfig
 from trinity_storage.valkey import ValkeyConfig
 
@@ -35,6 +36,7 @@ class ReportConfig:
     """How long calls under way may take to finish once the service stops."""
     postgres: PostgresConfig = field(default_factory=PostgresConfig)
     valkey: ValkeyConfig = field(default_factory=ValkeyConfig)
+    public: PublicConfig = field(default_factory=PublicConfig)
 
     def __post_init__(self) -> None:
         for name in ("listen", "secrets_file"):

@@ -10,6 +10,7 @@ from typing import Any
 
 import grpc.aio
 
+from trinity_admission.public_server import PublicServer, public_server
 from trinity_core.assets import load_assets
 from trinity_core.usage_log import UsageLog
 from trinity_mesh.clock import Clock, SystemClock
@@ -44,7 +45,7 @@ async def run(
 ) -> None:
     """Serve reports until `stopping` is set, then let calls under way finish for `drain_ms`.
 
-    `ready` is told {"address"} once the service says SERVING, which it does without waiting for
+    `ready` is told {"address", "public"} once the service says SERVING, which it does without waiting for
     a store: what cannot be read is told to those who ask for it. The database must be
     migrated. `interceptors` replaces the standard list, for callers that come directly with a
     key. Raises ConfigError for a missing address or secret, TrinityError when the address
@@ -53,11 +54,14 @@ async def run(
     if not config.postgres.url:
         raise ConfigError("settings of report: postgres.url is needed")
     secret = load_secrets(Path(config.secrets_file))
-    async with ReportPart(config, clock=clock, secret=secret, interceptors=interceptors).serving() as server:
-        await server.set_serving(serving=not stopping.is_set())
-        ready({"address": server.address})
+    part = ReportPart(config, clock=clock, secret=secret, interceptors=interceptors)
+    async with part.serving() as server, part.public() as public:
+        for each in (server, public):
+            await each.set_serving(serving=not stopping.is_set())
+        ready({"address": server.address, "public": public.address})
         await stopping.wait()
-        await server.set_serving(serving=False)
+        for each in (server, public):
+            await each.set_serving(serving=False)
 
 
 def main(*, values: Mapping[str, Any], environ: Mapping[str, str], ready_file: Path | None = None) -> int:
@@ -87,6 +91,7 @@ class ReportPart:
     ) -> None:
         """`copy` takes the place of the one in Valkey."""
         self._config = config
+        self._clock = clock
         self._interceptors = interceptors
         self.postgres = Postgres(config.postgres, url=config.postgres.url, name=SECTION, clock=clock)
         self._valkey: Valkey | None = None
@@ -126,3 +131,13 @@ class ReportPart:
                     interceptors=self._interceptors,
                 )
             )
+
+    def public(self) -> contextlib.AbstractAsyncContextManager[PublicServer]:
+        """Serve callers that bring a key of their own, if the settings say so."""
+        return public_server(
+            self._config.public,
+            services=[service(self.servicer)],
+            clock=self._clock,
+            assets=load_assets().ids,
+            drain_ms=self._config.drain_ms,
+        )

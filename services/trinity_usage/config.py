@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from trinity_admission.public_server import PublicConfig
 from trinity_storage.postgres import PostgresConfig
 
 
@@ -42,6 +43,7 @@ class UsageConfig:
     drain_ms: int = 5_000
     """How long calls under way may take to finish once the service stops."""
     lease: LeaseConfig = field(default_factory=LeaseConfig)
+    public: PublicConfig = field(default_factory=PublicConfig)
 
     def __post_init__(self) -> None:
         if not self.listen:

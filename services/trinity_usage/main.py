@@ -9,6 +9,8 @@ from typing import Any
 
 import grpc.aio
 
+from trinity_admission.public_server import public_server
+from trinity_core.assets import load_assets
 from trinity_mesh.clock import Clock, SystemClock
 from trinity_mesh.config import ConfigError, load
 from trinity_mesh.process import Ready, run_process
@@ -34,7 +36,7 @@ async def run(
 ) -> None:
     """Serve until `stopping` is set, then drain. The database, migrated, may come and go meanwhile.
 
-    `ready` is told {"address"}. `interceptors` replace the standard ones, for a server that
+    `ready` is told {"address", "public"}. `interceptors` replace the standard ones, for a server that
     callers with keys reach directly. Raises TrinityError when the address cannot be bound,
     and ConfigError without a database's address.
     """
@@ -53,16 +55,21 @@ async def run(
             tidy_s=config.tidy_s,
             clock=clock,
         )
+        services = [service(servicer)]
         server = MeshServer(
             address=config.listen,
-            services=[service(servicer)],
+            services=services,
             limits=ServerLimits(drain_ms=config.drain_ms),
             interceptors=interceptors,
         )
-        async with server, asyncio.TaskGroup() as group:
+        public = public_server(
+            config.public, services=services, clock=clock, assets=load_assets().ids, drain_ms=config.drain_ms
+        )
+        async with server, public as direct, asyncio.TaskGroup() as group:
             tidying = group.create_task(closing.run())
-            await server.set_serving(serving=True)
-            ready({"address": server.address})
+            for each in (server, direct):
+                await each.set_serving(serving=True)
+            ready({"address": server.address, "public": direct.address})
             await stopping.wait()
             tidying.cancel()
 

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -67,22 +67,24 @@ class Mesh:
 
 
 @contextlib.contextmanager
-def running_mesh(folder: Path, *options: str, environ: dict[str, str] | None = None) -> Iterator[Mesh]:
-    """Start `trinity up` in `folder`, wait until it is ready, and end it afterwards."""
+def running_mesh(
+    folder: Path, *options: str, environ: dict[str, str] | None = None, command: Sequence[str] = ("up",)
+) -> Iterator[Mesh]:
+    """Start `trinity up`, or another command, in `folder`, wait until it is ready, and end it afterwards."""
     ready, data = folder / "ready.json", folder / "data"
-    command = [
-        *(sys.executable, "-m", "trinity_cli.main", "up"),
+    words = [
+        *(sys.executable, "-m", "trinity_cli.main", *command),
         *("--http-port", "0", "--report-port", "0", "--udp-port", "0", "--udp-report-port", "0"),
         *("--data-dir", str(data), "--ready-file", str(ready), "--workers", "1", "--seed", "7", *options),
     ]
     ready.unlink(missing_ok=True)  # left by a mesh that was killed
     with (folder / "up.out").open("wb") as out, (folder / "up.err").open("wb") as err:
-        process = subprocess.Popen(command, stdout=out, stderr=err, env={**os.environ, **(environ or {})})
+        process = subprocess.Popen(words, stdout=out, stderr=err, env={**os.environ, **(environ or {})})
     mesh = Mesh(process, ready, data)
     try:
         wait_until(lambda: ready.exists() or process.poll() is not None, START_S)
         if process.poll() is not None:
-            raise AssertionError(f"trinity up ended with {process.returncode}:\n{mesh.stderr()}")
+            raise AssertionError(f"trinity {command[0]} ended with {process.returncode}:\n{mesh.stderr()}")
         mesh.refresh()
         yield mesh
     finally:

@@ -38,9 +38,10 @@ def details(body: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 def test_the_ready_file_names_every_part(mesh: Mesh) -> None:
     facts = mesh.facts
-    assert set(facts) >= {"http", "udp", "grpc", "key", "admin_key", "pids"}
+    assert set(facts) >= {"http", "udp", "reports", "udp_reports", "grpc", "key", "admin_key", "pids"}
     assert facts["grpc"]["price"].startswith("unix:")
-    assert {"postgres", "valkey", "sandbox", "feeds", "price", "account", "usage", "gateway-1"} <= set(facts["pids"])
+    stores, services = {"postgres", "valkey"}, {"price", "account", "usage", "report"}
+    assert stores | services | {"sandbox", "feeds", "sync", "gateway-1"} <= set(facts["pids"])
     assert mesh.ready_path.stat().st_mode & 0o077 == 0, "it holds a key"
 
 
@@ -238,7 +239,7 @@ async def test_the_book_of_a_python_customer_follows_the_mesh(mesh: Mesh) -> Non
 
 
 async def test_every_grpc_server_is_healthy(mesh: Mesh) -> None:
-    assert set(mesh.facts["grpc"]) >= {"price", "feed", "account", "usage"}
+    assert set(mesh.facts["grpc"]) == {"price", "feed", "account", "usage", "report"}
     for address in mesh.facts["grpc"].values():
         async with grpc.aio.insecure_channel(address) as channel:
             answer = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest())

@@ -1,0 +1,41 @@
+"""Settings of a gateway worker; every one has a row in docs/configuration.md."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from trinity_admission.admission_config import AdmissionConfig
+from trinity_http.settings import GatewaySettings, HttpLimits
+from trinity_udp.config import UdpConfig
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayConfig:
+    """Everything that may be set about one gateway worker. Raises ValueError, naming the setting, for a wrong one."""
+
+    price: str = "127.0.0.1:50051"
+    """gRPC address of the price service: "unix:/path" or "host:port"; empty for a worker that serves no prices."""
+    report: str = ""
+    """gRPC address of the report service; empty for a worker that serves no reports."""
+    http: str = "127.0.0.1:8080"
+    """Address of prices over HTTP; shared with other workers (SO_REUSEPORT)."""
+    reports_http: str = "127.0.0.1:9090"
+    """Address of reports over HTTP; shared likewise."""
+    ready_wait_ms: int = 10_000
+    """Longest that the worker waits for a complete replica before it serves without one."""
+    bridge: GatewaySettings = field(default_factory=GatewaySettings)
+    limits: HttpLimits = field(default_factory=HttpLimits)
+    udp: UdpConfig = field(default_factory=lambda: UdpConfig(reuse_port=True))
+    reports_udp: UdpConfig = field(
+        default_factory=lambda: UdpConfig(listen=("127.0.0.1:2680", "[::1]:2680"), reuse_port=True)
+    )
+    admission: AdmissionConfig = field(default_factory=AdmissionConfig)
+
+    def __post_init__(self) -> None:
+        if not self.price and not self.report:
+            raise ValueError("price and report are both empty; a worker needs at least one of the two services")
+        for name in ("http", "reports_http"):
+            if not getattr(self, name):
+                raise ValueError(f"{name} must not be empty")
+        if not 0 <= self.ready_wait_ms <= 60_000:
+            raise ValueError(f"ready_wait_ms is {self.ready_wait_ms}; it must lie between 0 and 60000")

@@ -1,0 +1,301 @@
+"""A mesh on this machine: its ports, its stores, its processes under one supervisor, and the file that tells of it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import socket
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from trinity_cli.banner import banner
+from trinity_cli.database import NEED_DATABASE, Database
+from trinity_cli.exits import Exit
+from trinity_cli.modes import Part
+from trinity_cli.plan import Places, Venues, roles, spec_of
+from trinity_cli.ports import HeldPort, find_udp, hold_tcp
+from trinity_core.keys import KeyText
+from trinity_core.venues import Venue
+from trinity_mesh.clock import Clock, SystemClock
+from trinity_mesh.config import load
+from trinity_mesh.process import write_json
+from trinity_mesh.secrets_file import make_secrets
+from trinity_mesh.socketdir import socket_dir
+from trinity_mesh.supervise import Event, State, Supervisor
+from trinity_storage.resolve import StorageConfig, resolve_postgres, resolve_valkey
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeshSettings:
+    """What a mesh was asked for."""
+
+    parts: frozenset[Part]
+    host: str
+    http_port: int
+    report_port: int
+    udp_port: int
+    udp_report_port: int
+    grpc_port: int | None
+    """Port for gRPC callers with keys; None for none."""
+    data_dir: Path
+    secrets_file: Path | None
+    """File with the mesh's secrets; None for one in the data folder."""
+    workers: int
+    venues: Venues
+    seed: int
+    ready_file: Path | None
+    env: str | None
+    """The word in the text of new keys; None for the account service's own setting."""
+
+    @property
+    def has_gateway(self) -> bool:
+        """Whether anything answers callers."""
+        return bool(self.parts & {Part.PRICES, Part.REPORTS})
+
+    @property
+    def simulated(self) -> bool:
+        """Whether its prices are made by the sandbox."""
+        return Part.PRICES in self.parts and self.venues is Venues.SANDBOX
+
+
+async def run_mesh(
+    settings: MeshSettings,
+    *,
+    keys: Mapping[KeyText, Sequence[str]],
+    as_json: bool,
+    environ: Mapping[str, str],
+) -> int:
+    """Run a mesh until SIGTERM or SIGINT; the exit code.
+
+    `keys` are the customer's key and the operator's with their scopes, registered before anything
+    asks for them; or none. Raises TrinityError and ConfigError for what stands in the way of a start.
+    """
+    clock = SystemClock()
+    progress = Progress(quiet=as_json, clock=clock)
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stopping.set)
+    progress.say(f"trinity: starting in {settings.data_dir}{_whose(settings)}")
+    settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    (settings.data_dir / "run").mkdir(mode=0o700, exist_ok=True)
+    with contextlib.ExitStack() as held:
+        ports = _ports(settings, held)
+        sockets = socket_dir(settings.data_dir, environ=environ)
+        config = load(StorageConfig, section="storage", values={}, environ=environ)
+        where: dict[str, Any] = {"data_dir": settings.data_dir, "socket_dir": sockets, "environ": environ}
+        postgres, valkey = await asyncio.gather(
+            resolve_postgres(config=config, clock=clock, on_note=progress.note, **where),
+            resolve_valkey(config=config, on_note=progress.note, **where),
+        )
+        stores = {"postgres": postgres, "valkey": valkey}
+        places = _places(settings, ports, sockets, {name: store.url for name, store in stores.items()})
+        secret = make_secrets(places.secrets_file)
+        database = Database(config.postgres, url=places.postgres_url, keys=keys, pepper=secret.pepper, clock=clock)
+        plan = roles(
+            places,
+            parts=settings.parts,
+            venues=settings.venues,
+            workers=settings.workers,
+            seed=settings.seed,
+            stores=[name for name, store in stores.items() if store.spec is not None],
+            env=settings.env,
+        )
+        specs = [store.spec for store in stores.values() if store.spec is not None]
+        specs += [
+            spec_of(
+                role,
+                data_dir=settings.data_dir,
+                environ=dict(environ),
+                before_start=database.prepare if role.name in NEED_DATABASE else None,
+            )
+            for role in plan
+        ]
+        ready_files = [settings.data_dir / "ready.json", *([settings.ready_file] if settings.ready_file else [])]
+        teller = _ReadyFiles(ready_files, _facts(settings, places, [role.name for role in plan], list(keys)))
+        held.callback(teller.remove)
+
+        def on_event(event: Event) -> None:
+            progress.on_event(event)
+            if event.state in (State.SERVING, State.BACKOFF):
+                teller.renew(supervisor)
+
+        supervisor = Supervisor(specs, clock=clock, data_dir=settings.data_dir, on_event=on_event)
+        starting = asyncio.create_task(supervisor.start())
+        await _until_stopped(supervisor, starting, stopping, progress, teller, as_json=as_json)
+    return Exit.OK
+
+
+class Progress:
+    """Tells of the start and of what happens later, on stderr."""
+
+    def __init__(self, *, quiet: bool, clock: Clock) -> None:
+        self._quiet = quiet
+        self._clock = clock
+        self._began_ns = clock.monotonic_ns()
+        self.ready = False
+
+    def say(self, text: str) -> None:
+        """One line."""
+        if not self._quiet:
+            print(text, file=sys.stderr, flush=True)
+
+    def note(self, text: str) -> None:
+        """One line of detail."""
+        self.say(f"  {text}")
+
+    def elapsed_s(self) -> float:
+        """Seconds since the start."""
+        return (self._clock.monotonic_ns() - self._began_ns) / 1e9
+
+    def on_event(self, event: Event) -> None:
+        """A child changed its state: during the start what serves, afterwards what is not as it should be."""
+        if event.state in (State.BACKOFF, State.FAILED) or (event.state is State.SERVING and not self.ready):
+            note = f"  {event.text.splitlines()[0]}" if event.text and event.state is not State.FAILED else ""
+            self.say(f"  {event.name:<12}{event.state:<9}{self.elapsed_s():6.1f} s{note}")
+        elif event.state is State.SERVING:
+            self.say(f"  {event.name:<12}is back")
+
+
+async def _until_stopped(
+    supervisor: Supervisor,
+    starting: asyncio.Task[None],
+    stopping: asyncio.Event,
+    progress: Progress,
+    teller: _ReadyFiles,
+    *,
+    as_json: bool,
+) -> None:
+    """Tell when everything serves, wait, stop. A signal during the start ends it as well."""
+    stopped = asyncio.create_task(stopping.wait())
+    await asyncio.wait((starting, stopped), return_when=asyncio.FIRST_COMPLETED)
+    try:
+        if starting.done():
+            starting.result()
+            progress.ready = True
+            teller.write(supervisor)
+            if as_json:
+                teller.print()
+            progress.say(banner(teller.facts, progress.elapsed_s()))
+            await stopped
+        progress.say("trinity: stopping")
+    finally:
+        for task in (stopped, starting):
+            task.cancel()
+        await asyncio.gather(starting, stopped, return_exceptions=True)
+        teller.remove()
+        await supervisor.stop()
+    progress.say("trinity: stopped")
+
+
+class _ReadyFiles:
+    """The ready file, kept true while parts come and go."""
+
+    def __init__(self, paths: list[Path], facts: dict[str, Any]) -> None:
+        self._paths = paths
+        self.facts = facts
+        self._written = False
+        self.remove()
+
+    def write(self, supervisor: Supervisor) -> None:
+        """Write all of it, with the pids of now."""
+        self._written = True
+        self.facts["pids"] = {"up": os.getpid()} | {
+            status.name: status.pid for status in supervisor.statuses() if status.pid is not None
+        }
+        for path in self._paths:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_json(path, self.facts)
+
+    def renew(self, supervisor: Supervisor) -> None:
+        """Write it again once it was written."""
+        if self._written:
+            self.write(supervisor)
+
+    def remove(self) -> None:
+        """Nobody shall take a mesh for ready that is not."""
+        self._written = False
+        for path in self._paths:
+            path.unlink(missing_ok=True)
+
+    def print(self) -> None:
+        """The same document on stdout."""
+        print(json.dumps(self.facts), flush=True)
+
+
+def _ports(settings: MeshSettings, held: contextlib.ExitStack) -> dict[str, HeldPort]:
+    """Every public port, taken or found before anything starts."""
+    host, taken = settings.host, dict[str, HeldPort]()
+
+    def take(name: str, port: HeldPort) -> None:
+        taken[name] = port
+        held.callback(port.release)
+
+    if Part.PRICES in settings.parts:
+        take("http", hold_tcp(host, settings.http_port, option="--http-port"))
+        take("udp", find_udp(host, settings.udp_port, option="--udp-port"))
+        if settings.grpc_port is not None:
+            # gRPC shares no port, so this one cannot be held, only found.
+            taken["grpc"] = hold_tcp(host, settings.grpc_port, option="--grpc-port")
+            taken["grpc"].release()
+    if Part.REPORTS in settings.parts:
+        take("reports", hold_tcp(host, settings.report_port, option="--report-port"))
+        take("udp_reports", find_udp(host, settings.udp_report_port, option="--udp-report-port"))
+    return taken
+
+
+def _places(settings: MeshSettings, ports: Mapping[str, HeldPort], sockets: Path, urls: Mapping[str, str]) -> Places:
+    count = len(Venue) + 1 if settings.simulated else 0
+    *venue_ports, control = _free_ports(count) or [0]
+    unused = HeldPort("127.0.0.1", 0, None)
+    address = {name: ports.get(name, unused).address for name in ("http", "reports", "udp", "udp_reports")}
+    return Places(
+        data_dir=settings.data_dir,
+        sockets=sockets,
+        grpc=ports["grpc"].address if "grpc" in ports else "",
+        venue_ports=dict(zip(Venue, venue_ports, strict=False)),
+        control_port=control,
+        postgres_url=urls["postgres"],
+        valkey_url=urls["valkey"],
+        secrets_file=settings.secrets_file or settings.data_dir / "secrets.json",
+        **address,
+    )
+
+
+def _free_ports(count: int) -> list[int]:
+    """As many free TCP ports of the loopback, each found while the others are held."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+
+
+def _facts(settings: MeshSettings, places: Places, processes: Sequence[str], keys: Sequence[KeyText]) -> dict[str, Any]:
+    """What the ready file tells: of each part that there is, where it answers."""
+    facts: dict[str, Any] = {}
+    if Part.PRICES in settings.parts:
+        facts |= {"http": places.http, "udp": places.udp}
+    if Part.REPORTS in settings.parts:
+        facts |= {"reports": places.reports, "udp_reports": places.udp_reports}
+    sockets = {"price": "price", "feed": "feeds", "account": "account", "usage": "usage", "report": "report"}
+    facts["grpc"] = {part: places.socket(part) for part, process in sockets.items() if process in processes}
+    if places.grpc:
+        facts["grpc_public"] = places.grpc
+    facts |= dict(zip(("key", "admin_key"), (key.text for key in keys), strict=False))
+    facts["sandbox"] = settings.simulated
+    if settings.simulated:
+        facts["sandbox_control"] = f"http://127.0.0.1:{places.control_port}"
+    return facts
+
+
+def _whose(settings: MeshSettings) -> str:
+    if Part.PRICES not in settings.parts:
+        return ""
+    return ", simulated exchanges" if settings.simulated else ", the real exchanges"
