@@ -10,8 +10,10 @@ from typing import Final
 
 from trinity.options.v1 import options_pb2
 from trinity.price.v1 import price_service_pb2
+from trinity.report.v1 import report_service_pb2
 from trinity_admission.admission import Admission
 from trinity_admission.held_key import HeldKey
+from trinity_admission.principal import Principal
 from trinity_admission.udp_sessions import Claim, UdpSessions, Unproven
 from trinity_core.usage import Transport
 from trinity_udp.doors import Caller, Entry
@@ -25,7 +27,7 @@ _OWN: Final = {"PING": "Ping", "TIME": "Time", "HELP": "Help"}
 
 
 class Admitting:
-    """The doors of an endpoint with admission."""
+    """The doors of all endpoints of a process: one window of sessions, so that no line is good at two."""
 
     def __init__(self, admission: Admission, sessions: UdpSessions) -> None:
         """Both are this process's."""
@@ -57,6 +59,8 @@ _Methods = dict[str, tuple[str, tuple[str, ...]]]
 
 
 class _Demo:
+    principal = None
+
     def __init__(self, admission: Admission, methods: _Methods) -> None:
         self._admission = admission
         self._methods = methods
@@ -75,6 +79,11 @@ class _Holder:
         self._methods = methods
         self._held = held
 
+    @property
+    def principal(self) -> Principal:
+        """The holder of the key that opened the session."""
+        return self._held.principal
+
     def enter(self, command: str, asset: str, host: str) -> Entry:
         method, scopes = self._methods[command]
         return self._admission.admit(
@@ -90,9 +99,10 @@ class _Holder:
 def _methods() -> _Methods:
     """Methods that a command stands for, by the contract's own words: their names and the scopes they need."""
     found: _Methods = {word: (name, ()) for word, name in _OWN.items()}
-    for service in price_service_pb2.DESCRIPTOR.services_by_name.values():
-        for method in service.methods:
-            rules = method.GetOptions().Extensions[options_pb2.method]
-            if rules.udp_command:
-                found[rules.udp_command] = (method.name, tuple(rules.scopes))
+    for contract in (price_service_pb2, report_service_pb2):
+        for service in contract.DESCRIPTOR.services_by_name.values():
+            for method in service.methods:
+                rules = method.GetOptions().Extensions[options_pb2.method]
+                if rules.udp_command:
+                    found[rules.udp_command] = (method.name, tuple(rules.scopes))
     return found

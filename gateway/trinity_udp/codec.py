@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from enum import Enum
+from enum import Enum, StrEnum
 from itertools import accumulate
 from typing import Final
 
@@ -47,13 +47,32 @@ _ID: Final = re.compile("[A-Za-z0-9][A-Za-z0-9_-]{0,15}")
 
 TRUNCATED: Final = b"ERR - TRUNCATED more=/v1/prices:batchGet\n"
 """Last line of a reply that could not hold all answers; names the HTTPS path that can."""
+TRUNCATED_REPORTS: Final = b"ERR - TRUNCATED more=/reports/summary\n"
+"""Likewise at the port for reports."""
 
-_HELP: Final = """\
+PRICE_HELP: Final = (
+    """\
 OK {id} HELP
 GET BTC USD [id=7]   price: OK <id> <asset> <price> USD <unix seconds> <sources> <state>
                      state F fresh, D delayed, V divergent; a * after it: simulated, not a market price
 PING | TIME | HELP   several lines make a batch; add spaces to earn a longer answer (3 bytes for 1)
-"""
+""",
+    "OK GET BTC USD | PING | TIME\n",
+    "OK GET BTC USD\n",
+    "OK GET BTC\n",
+)
+"""Forms of the answer to HELP at the port for prices, longest first."""
+REPORT_HELP: Final = (
+    """\
+OK {id} HELP
+USAGE [id=7] s=<session> t=<unix seconds> q=<sequence> m=<MAC>   totals of the key that opened the session:
+                     OK <id> USAGE day=<billed today> month=<billed this month> left=<of the quota, or -> <unix seconds>
+PING | TIME | HELP   several lines make a batch; POST /v1/udp/sessions opens a session
+""",
+    "OK USAGE s= t= q= m= | PING | TIME\n",
+    "OK USAGE\n",
+)
+"""Likewise at the port for reports."""
 
 
 class Kind(Enum):
@@ -67,9 +86,21 @@ class Command(Enum):
     """First word of a line."""
 
     GET = "GET"
+    USAGE = "USAGE"
     PING = "PING"
     TIME = "TIME"
     HELP = "HELP"
+
+
+class Refusal(StrEnum):
+    """Why a line is not answered, where datagrams alone have that reason; docs/errors.md has the others."""
+
+    SESSION = "SESSION"
+    """Only a line with a session is answered that."""
+    PRICES = "PRICES"
+    """Only the port for prices answers that."""
+    REPORTS = "REPORTS"
+    """Only the port for reports answers that."""
 
 
 _COMMANDS: Final = {command.value: command for command in Command}
@@ -91,6 +122,11 @@ class Query(msgspec.Struct, frozen=True, gc=False):
     """Name of the part that cannot be taken; empty for a sound line."""
     claim: Claim | None = None
     """What the line says of its session; None where it has none."""
+
+    @property
+    def bound(self) -> int:
+        """Most bytes that all answers to the line may have."""
+        return self.size * EARNED_FACTOR
 
 
 def classify(datagram: bytes) -> Kind | Drop:
@@ -214,7 +250,13 @@ def render_price(query: Query, price: price_pb2.Price, *, bound: int) -> bytes:
     return fit(forms, bound)
 
 
-def render_error(query: Query, reason: Reason, *, bound: int, fact: str = "") -> bytes:
+def render_usage(query: Query, *, day: int, month: int, left: int | None, unix_s: int, bound: int) -> bytes:
+    """The line that answers with a key's totals as read at `unix_s`; `left` is None where nothing bounds it."""
+    quota = "-" if left is None else left
+    return fit((f"OK {query.id or '-'} USAGE day={day} month={month} left={quota} {unix_s}\n",), bound)
+
+
+def render_error(query: Query, reason: Reason | Refusal, *, bound: int, fact: str = "") -> bytes:
     """The line that answers with a reason, with `fact` (`age=93`) where it fits; empty when nothing fits."""
     mark = query.id or "-"
     return fit((f"ERR {mark} {reason} {fact}\n" if fact else "", f"ERR {mark} {reason}\n"), bound)
@@ -230,15 +272,9 @@ def render_time(query: Query, *, unix_s: int, bound: int) -> bytes:
     return fit((f"OK {query.id or '-'} TIME {unix_s}\n", f"{unix_s}\n"), bound)
 
 
-def render_help(query: Query, *, bound: int) -> bytes:
+def render_help(query: Query, forms: Sequence[str], *, bound: int) -> bytes:
     """The answer to HELP; in its short forms nothing but an example to type."""
-    forms = (
-        _HELP.replace("{id}", query.id or "-"),
-        "OK GET BTC USD | PING | TIME\n",
-        "OK GET BTC USD\n",
-        "OK GET BTC\n",
-    )
-    return fit(forms, bound)
+    return fit((form.replace("{id}", query.id or "-") for form in forms), bound)
 
 
 def fit(forms: Iterable[str], bound: int) -> bytes:
@@ -249,10 +285,10 @@ def fit(forms: Iterable[str], bound: int) -> bytes:
     return b""
 
 
-def pack(answers: Sequence[bytes]) -> tuple[bytes, int]:
-    """The answers as one reply, and how many of them are whole in it; TRUNCATED is the last line where not all fit."""
+def pack(answers: Sequence[bytes], truncated: bytes = TRUNCATED) -> tuple[bytes, int]:
+    """The answers as one reply, and how many of them are whole in it; `truncated` is its end where not all fit."""
     reply = b"".join(answers)
     if len(reply) <= DATAGRAM_BYTES_MAX:
         return reply, len(answers)
-    end = reply.rindex(b"\n", 0, DATAGRAM_BYTES_MAX - len(TRUNCATED)) + 1
-    return reply[:end] + TRUNCATED, sum(upto <= end for upto in accumulate(map(len, answers)))
+    end = reply.rindex(b"\n", 0, DATAGRAM_BYTES_MAX - len(truncated)) + 1
+    return reply[:end] + truncated, sum(upto <= end for upto in accumulate(map(len, answers)))

@@ -1,4 +1,4 @@
-"""Settings of the datagram endpoint, part of a gateway worker's; docs/configuration.md has a row for each."""
+"""Settings of the datagram endpoints, part of a gateway worker's; docs/configuration.md has a row for each."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
-class UdpConfig:
-    """Where to listen and how much to give to whom."""
+class PortConfig:
+    """Where to listen and how much to give to whom, whatever the port is for."""
 
-    listen: tuple[str, ...] = ("127.0.0.1:2679", "[::1]:2679")
+    listen: tuple[str, ...]
     """Addresses, "host:port" or "[host]:port"; port 0 picks a free one."""
     reuse_port: bool = False
     """Several workers share the addresses (SO_REUSEPORT). Off, a second endpoint on a port refuses to start."""
@@ -17,8 +17,6 @@ class UdpConfig:
     """Most datagrams answered before other work of the process gets its turn."""
     receive_buffer_bytes: int = 4 << 20
     """Size asked for the socket's receive buffer; the system may grant less."""
-    demo: bool = True
-    """Sources without a session may ask for prices, one asset a line, within their prefix's allowance."""
     demo_per_s: float = 50.0
     """Lines a second for each /24 (IPv4) or /56 (IPv6) of sources without a session."""
     demo_burst: int = 500
@@ -31,6 +29,32 @@ class UdpConfig:
     """With usage durability "strict": most answers that wait for the disk; more are not given."""
     prefixes_max: int = 65_536
     """Most prefixes remembered."""
+
+    def __post_init__(self) -> None:
+        if not self.listen:
+            raise ValueError("listen: at least one address is needed, such as 127.0.0.1:2679")
+        for name in ("demo_per_s", "session_per_s"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name} must be greater than 0")
+        _at_least_one(
+            self,
+            "session_burst",
+            "strict_answers_max",
+            "batch_max",
+            "receive_buffer_bytes",
+            "demo_burst",
+            "prefixes_max",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class UdpConfig(PortConfig):
+    """The port for prices."""
+
+    listen: tuple[str, ...] = ("127.0.0.1:2679", "[::1]:2679")
+    """Addresses, "host:port" or "[host]:port"; port 0 picks a free one."""
+    demo: bool = True
+    """Sources without a session may ask for prices, one asset a line, within their prefix's allowance."""
     lookup_timeout_ms: int = 2_000
     """Longest wait for the price service when the replica lacks a price."""
     lookup_interval_ms: int = 250
@@ -41,23 +65,42 @@ class UdpConfig:
     """Most datagrams that wait for one such call."""
 
     def __post_init__(self) -> None:
-        if not self.listen:
-            raise ValueError("listen: at least one address is needed, such as 127.0.0.1:2679")
         if self.demo_per_s <= 0:
             raise ValueError("demo_per_s must be greater than 0; set demo to false to switch the allowance off")
-        if self.session_per_s <= 0:
-            raise ValueError("session_per_s must be greater than 0")
-        for name in (
-            "session_burst",
-            "strict_answers_max",
-            "batch_max",
-            "receive_buffer_bytes",
-            "demo_burst",
-            "prefixes_max",
-            "lookup_timeout_ms",
-            "lookup_interval_ms",
-            "lookup_assets_max",
-            "lookup_waiters_max",
-        ):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1")
+        PortConfig.__post_init__(self)
+        _at_least_one(self, "lookup_timeout_ms", "lookup_interval_ms", "lookup_assets_max", "lookup_waiters_max")
+
+
+@dataclass(frozen=True, slots=True)
+class ReportUdpConfig(PortConfig):
+    """The port for reports."""
+
+    listen: tuple[str, ...] = ("127.0.0.1:2680", "[::1]:2680")
+    """Addresses, "host:port" or "[host]:port"; port 0 picks a free one."""
+    totals_kept_ms: int = 1_000
+    """How long totals of a key, or that they cannot be had, are answered again without asking the services."""
+    totals_kept_max: int = 10_000
+    """Most keys whose totals are kept so."""
+    totals_timeout_ms: int = 2_000
+    """Longest wait for the report and the usage service."""
+    totals_calls_max: int = 64
+    """Most keys whose totals are being asked for; each is two calls."""
+    totals_waiters_max: int = 2_048
+    """Most lines that wait for the totals of one key."""
+
+    def __post_init__(self) -> None:
+        PortConfig.__post_init__(self)
+        _at_least_one(
+            self,
+            "totals_kept_ms",
+            "totals_kept_max",
+            "totals_timeout_ms",
+            "totals_calls_max",
+            "totals_waiters_max",
+        )
+
+
+def _at_least_one(config: PortConfig, *names: str) -> None:
+    for name in names:
+        if getattr(config, name) < 1:
+            raise ValueError(f"{name} must be at least 1")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Final, Protocol
 
+from trinity_admission.principal import Principal
 from trinity_admission.udp_sessions import Claim
 from trinity_core.usage import Outcome
 from trinity_udp.drops import Drop
@@ -31,6 +32,11 @@ class Entry(Protocol):
 
 class Caller(Protocol):
     """Who sent a line."""
+
+    @property
+    def principal(self) -> Principal | None:
+        """Whom a service is told that it is asked for; None for who has no session."""
+        ...
 
     def enter(self, command: str, asset: str, host: str) -> Entry:
         """Let one question in; `asset` is empty for commands about none.
@@ -62,6 +68,8 @@ class Doors(Protocol):
 
 
 class _Nobody:
+    principal = None
+
     def answered(self, _: Outcome) -> None:
         """Nobody counts."""
 

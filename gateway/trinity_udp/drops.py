@@ -75,7 +75,7 @@ class Tally:
         self.bytes_in = 0
         self.bytes_out = 0
         self.looked_up = 0
-        """Queries whose price was not in the replica and was asked for."""
+        """Questions whose answer was not at hand and was asked for."""
         self.dropped: dict[Drop, int] = dict.fromkeys(Drop, 0)
         """Datagrams, or single lines of one, that got no answer."""
 

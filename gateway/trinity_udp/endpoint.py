@@ -6,18 +6,22 @@ import asyncio
 import errno
 import logging
 import socket
-from collections.abc import Collection
-from typing import Final, Self, cast
+from collections.abc import Collection, Hashable
+from typing import Final, Generic, Self, TypeVar, cast
 
 from trinity_core.errors import Reason, TrinityError
 from trinity_mesh.clock import Clock
 from trinity_udp.allowance import Allowance
 from trinity_udp.codec import DATAGRAM_BYTES_MAX, EARNED_FACTOR
-from trinity_udp.config import UdpConfig
-from trinity_udp.desk import Deferred, Desk, Replica, Reply
+from trinity_udp.config import PortConfig
+from trinity_udp.desk import Desk, Reply
 from trinity_udp.doors import Doors, OpenDoors
 from trinity_udp.drops import Drop, Tally
-from trinity_udp.lookups import Lookup, Lookups, Outcome
+from trinity_udp.lookups import Lookups
+from trinity_udp.purpose import Deferred, Purpose
+
+S = TypeVar("S", bound=Hashable)
+F = TypeVar("F")
 
 log = logging.getLogger(__name__)
 
@@ -27,16 +31,15 @@ Address = tuple[str, int] | tuple[str, int, int, int]
 _FAMILY_MISSING: Final = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL})
 
 
-class Endpoint:
+class Endpoint(Generic[S, F]):
     """Answers datagrams on its addresses. `async with Endpoint(...) as endpoint:` opens and closes it."""
 
     def __init__(
         self,
         *,
-        config: UdpConfig,
-        replica: Replica,
-        assets: Collection[str],
-        lookup: Lookup | None,
+        config: PortConfig,
+        purpose: Purpose[S, F],
+        lookups: Lookups[S, F] | None,
         clock: Clock,
         doors: Doors | None = None,
     ) -> None:
@@ -44,17 +47,15 @@ class Endpoint:
 
         Args:
             config: where to listen and how much to give.
-            replica: prices at hand.
-            assets: all ids that can have a price.
-            lookup: asks the price service for what the replica lacks; None where there is nobody to ask.
+            purpose: what the port is for.
+            lookups: ask for what is not at hand, and are closed with the endpoint; None where nobody can be asked.
             clock: the machine's.
             doors: lets lines in and counts; None for no sessions and no count.
         """
         self._config = config
-        self._replica = replica
-        self._assets = assets
+        self._purpose = purpose
         self._clock = clock
-        self._lookups = None if lookup is None else self._make_lookups(lookup)
+        self._lookups = lookups
         self._sockets: list[socket.socket] = []
         self._doors = doors or OpenDoors()
         self._sending: set[asyncio.Task[None]] = set()
@@ -135,10 +136,10 @@ class Endpoint:
             for deferred in reply.deferred:
                 self._look_up(bound, deferred, address)
 
-    def _look_up(self, bound: socket.socket, deferred: Deferred, address: Address) -> None:
+    def _look_up(self, bound: socket.socket, deferred: Deferred[S], address: Address) -> None:
         self.tally.looked_up += 1
 
-        def deliver(outcome: Outcome) -> None:
+        def deliver(outcome: F | TrinityError) -> None:
             try:
                 reply = self._desk.settle(deferred, outcome, unix_ns=self._clock.unix_ns())
             except Exception as error:
@@ -149,11 +150,10 @@ class Endpoint:
         if self._lookups is None:
             reply = self._desk.without_lookup(deferred, unix_ns=self._clock.unix_ns())
             self._send(bound, reply, address, deferred.query.size)
-        elif not self._lookups.submit(deferred.asset, deliver):
-            self.tally.drop(Drop.LOOKUPS_FULL)
-            deferred.entry.close()
+        elif not self._lookups.submit(deferred.subject, deliver):
+            self._send(bound, self._desk.crowded_out(deferred), address, deferred.query.size)
 
-    def _send(self, bound: socket.socket, reply: Reply, address: Address, earned_by: int) -> None:
+    def _send(self, bound: socket.socket, reply: Reply[S], address: Address, earned_by: int) -> None:
         """Send an answer; `earned_by` is the number of bytes that came for it, the last guard of the bound."""
         if not reply.data:
             return
@@ -168,7 +168,7 @@ class Endpoint:
         else:
             self._unsent(reply, Drop.SEND_BLOCKED)
 
-    async def _send_when_safe(self, bound: socket.socket, reply: Reply, address: Address) -> None:
+    async def _send_when_safe(self, bound: socket.socket, reply: Reply[S], address: Address) -> None:
         """Send an answer once its count outlives the machine."""
         try:
             await self._doors.committed()
@@ -177,7 +177,7 @@ class Endpoint:
         else:
             self._hand_over(bound, reply, address)
 
-    def _hand_over(self, bound: socket.socket, reply: Reply, address: Address) -> None:
+    def _hand_over(self, bound: socket.socket, reply: Reply[S], address: Address) -> None:
         try:
             bound.sendto(reply.data, address)
         except BlockingIOError:
@@ -188,7 +188,7 @@ class Endpoint:
             self.tally.replied += 1
             self.tally.bytes_out += len(reply.data)
 
-    def _unsent(self, reply: Reply, reason: Drop) -> None:
+    def _unsent(self, reply: Reply[S], reason: Drop) -> None:
         """The kernel did not get an answer that was counted."""
         self.tally.drop(reason)
         for entry in reply.entries:
@@ -200,29 +200,16 @@ class Endpoint:
         if self.tally.dropped[Drop.INTERNAL] % 1_000 == 1:
             log.error("unforeseen error while answering a datagram", exc_info=error)
 
-    def _make_desk(self, own_ports: Collection[int]) -> Desk:
+    def _make_desk(self, own_ports: Collection[int]) -> Desk[S, F]:
         config = self._config
         most = config.prefixes_max
         return Desk(
-            replica=self._replica,
-            assets=self._assets,
+            purpose=self._purpose,
             allowance=Allowance(per_s=config.demo_per_s, burst=config.demo_burst, prefixes_max=most),
             session_allowance=Allowance(per_s=config.session_per_s, burst=config.session_burst, prefixes_max=most),
-            demo=config.demo,
             own_ports=own_ports,
             tally=self.tally,
             doors=self._doors,
-        )
-
-    def _make_lookups(self, lookup: Lookup) -> Lookups:
-        config = self._config
-        return Lookups(
-            lookup=lookup,
-            clock=self._clock,
-            timeout_ms=config.lookup_timeout_ms,
-            interval_ms=config.lookup_interval_ms,
-            assets_max=config.lookup_assets_max,
-            waiters_max=config.lookup_waiters_max,
         )
 
     def _bind(self, family: socket.AddressFamily, address: Address) -> socket.socket:

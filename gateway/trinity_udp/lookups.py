@@ -1,63 +1,76 @@
-"""Asks the price service for what the replica lacks: never one call a datagram.
+"""Asks a service for what is not at hand: never one call a datagram.
 
-At most one call an asset is under way and at most one starts every `interval_ms`;
-whoever asks meanwhile waits for the next answer. So nothing is cached here and every
-answer was judged by the service just now.
+At most one call a subject (an asset, the holder of a key) is under way and at most one starts every
+`interval_ms`; whoever asks meanwhile waits for the next answer. Nothing is kept here: who wants to
+keep outcomes is told of each by `heard`, before those who wait.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
-from typing import Protocol
+from collections.abc import Awaitable, Callable, Hashable
+from typing import Final, Generic, Protocol, TypeVar
 
-from trinity.price.v1 import price_pb2
 from trinity_core.errors import Reason, TrinityError
 from trinity_mesh.clock import Clock
 
 log = logging.getLogger(__name__)
 
-Outcome = price_pb2.Price | TrinityError
-Deliver = Callable[[Outcome], None]
+S = TypeVar("S", bound=Hashable)
+S_contra = TypeVar("S_contra", contravariant=True)
+F = TypeVar("F")
+F_co = TypeVar("F_co", covariant=True)
+
+_TURN: Final = 64
+"""Answers delivered before other work of the process gets its turn."""
 
 
-class Lookup(Protocol):
-    """One call to the price service."""
+class Lookup(Protocol[S_contra, F_co]):
+    """One call to a service."""
 
-    def __call__(self, asset: str, /) -> Awaitable[price_pb2.Price]:
-        """The price of an asset (id, upper case). MUST raise TrinityError where there is none."""
+    def __call__(self, subject: S_contra, /) -> Awaitable[F_co]:
+        """What the service says of a subject. MUST raise TrinityError where it says nothing good."""
         ...
 
 
-class Lookups:
+class Lookups(Generic[S, F]):
     """Coalesced, bounded look-ups on one event loop."""
 
     def __init__(
-        self, *, lookup: Lookup, clock: Clock, timeout_ms: int, interval_ms: int, assets_max: int, waiters_max: int
+        self,
+        *,
+        lookup: Lookup[S, F],
+        clock: Clock,
+        timeout_ms: int,
+        interval_ms: int,
+        calls_max: int,
+        waiters_max: int,
+        heard: Callable[[S, F | TrinityError], None] | None = None,
     ) -> None:
-        """`assets_max` bounds the calls under way, `waiters_max` those who wait for one of them."""
+        """`calls_max` bounds the calls under way, `waiters_max` those who wait for one of them."""
         self._lookup = lookup
         self._clock = clock
         self._timeout_s = timeout_ms / 1_000
         self._interval_ns = interval_ms * 1_000_000
-        self._assets_max = assets_max
+        self._calls_max = calls_max
         self._waiters_max = waiters_max
-        self._waiting: dict[str, list[Deliver]] = {}
-        self._asked_ns: dict[str, int] = {}
+        self._heard = heard
+        self._waiting: dict[S, list[Callable[[F | TrinityError], None]]] = {}
+        self._asked_ns: dict[S, int] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def submit(self, asset: str, deliver: Deliver) -> bool:
+    def submit(self, subject: S, deliver: Callable[[F | TrinityError], None]) -> bool:
         """Have `deliver` called with the outcome, later; False when too many wait already.
 
-        `asset` MUST be one of a finite set: the time of its last call is kept.
+        With an interval `subject` MUST be one of a finite set: the time of its last call is kept.
         """
-        waiting = self._waiting.get(asset)
+        waiting = self._waiting.get(subject)
         if waiting is None:
-            if len(self._waiting) >= self._assets_max:
+            if len(self._waiting) >= self._calls_max:
                 return False
-            self._waiting[asset] = [deliver]
-            task = asyncio.get_running_loop().create_task(self._ask(asset))
+            self._waiting[subject] = [deliver]
+            task = asyncio.get_running_loop().create_task(self._ask(subject))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
             return True
@@ -74,23 +87,32 @@ class Lookups:
         await asyncio.gather(*tasks, return_exceptions=True)
         self._waiting.clear()
 
-    async def _ask(self, asset: str) -> None:
-        wait_ns = self._asked_ns.get(asset, -self._interval_ns) + self._interval_ns - self._clock.monotonic_ns()
-        if asset in self._asked_ns and wait_ns > 0:
-            await self._clock.sleep(wait_ns / 1e9)
-        self._asked_ns[asset] = self._clock.monotonic_ns()
-        outcome = await self._outcome(asset)
-        for deliver in self._waiting.pop(asset, ()):
+    async def _ask(self, subject: S) -> None:
+        if self._interval_ns:
+            await self._due(subject)
+        outcome = await self._outcome(subject)
+        if self._heard is not None:
+            self._heard(subject, outcome)
+        for index, deliver in enumerate(self._waiting.pop(subject, ()), 1):
             deliver(outcome)
+            if index % _TURN == 0:
+                await self._clock.sleep(0)
 
-    async def _outcome(self, asset: str) -> Outcome:
+    async def _due(self, subject: S) -> None:
+        """Return when the interval since the last call is over."""
+        wait_ns = self._asked_ns.get(subject, -self._interval_ns) + self._interval_ns - self._clock.monotonic_ns()
+        if subject in self._asked_ns and wait_ns > 0:
+            await self._clock.sleep(wait_ns / 1e9)
+        self._asked_ns[subject] = self._clock.monotonic_ns()
+
+    async def _outcome(self, subject: S) -> F | TrinityError:
         try:
             async with asyncio.timeout(self._timeout_s):
-                return await self._lookup(asset)
+                return await self._lookup(subject)
         except TrinityError as error:
             return error
         except TimeoutError:
-            return TrinityError(Reason.DEADLINE_EXCEEDED, "the price service did not answer in time")
+            return TrinityError(Reason.DEADLINE_EXCEEDED, "the service did not answer in time")
         except Exception:
-            log.exception("look-up of %s failed", asset)
+            log.exception("look-up of %s failed", subject)
             return TrinityError(Reason.INTERNAL, "the look-up failed")

@@ -1,18 +1,30 @@
-"""The datagram endpoint's composition root: a replica and a client of the price service in, an endpoint out.
+"""The composition root of the datagram endpoints: a replica and clients of services in, endpoints out.
 
-It runs in a gateway worker beside HTTP, on the replica that both share.
+They run in a gateway worker beside HTTP: prices on the replica that both share, reports by the report and
+the usage service. Both take the same doors, so that one window judges every line of a session.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection
 
+import grpc.aio
+
 from trinity.price.v1 import price_pb2
+from trinity_admission.principal import Principal
 from trinity_client import PriceBook, PriceClient
+from trinity_core.errors import TrinityError
 from trinity_mesh.clock import Clock
-from trinity_udp.config import UdpConfig
+from trinity_udp.asking import TotalsReader
+from trinity_udp.config import ReportUdpConfig, UdpConfig
 from trinity_udp.doors import Doors
 from trinity_udp.endpoint import Endpoint
+from trinity_udp.lookups import Lookup, Lookups
+from trinity_udp.prices import Prices, Replica
+from trinity_udp.totals import KeptTotals, Totals, UsageTotals
+
+PriceEndpoint = Endpoint[str, price_pb2.Price]
+ReportEndpoint = Endpoint[Principal, Totals]
 
 
 class BookReplica:
@@ -34,8 +46,8 @@ def make_endpoint(
     assets: Collection[str],
     clock: Clock,
     doors: Doors | None = None,
-) -> Endpoint:
-    """An endpoint that is not open yet.
+) -> PriceEndpoint:
+    """An endpoint for prices that is not open yet.
 
     Args:
         config: where to listen and how much to give.
@@ -45,7 +57,7 @@ def make_endpoint(
         clock: the machine's.
         doors: lets lines in and counts their answers; None for no sessions and no count.
     """
-    return Endpoint(
+    return make_price_endpoint(
         config=config,
         replica=BookReplica(book),
         assets=assets,
@@ -53,3 +65,61 @@ def make_endpoint(
         clock=clock,
         doors=doors,
     )
+
+
+def make_price_endpoint(
+    *,
+    config: UdpConfig,
+    replica: Replica,
+    assets: Collection[str],
+    lookup: Lookup[str, price_pb2.Price] | None,
+    clock: Clock,
+    doors: Doors | None = None,
+) -> PriceEndpoint:
+    """An endpoint for prices of any replica, as `make_endpoint` makes one of a book."""
+    lookups = None
+    if lookup is not None:
+        lookups = Lookups(
+            lookup=lookup,
+            clock=clock,
+            timeout_ms=config.lookup_timeout_ms,
+            interval_ms=config.lookup_interval_ms,
+            calls_max=config.lookup_assets_max,
+            waiters_max=config.lookup_waiters_max,
+        )
+    purpose = Prices(replica=replica, assets=assets, demo=config.demo)
+    return Endpoint(config=config, purpose=purpose, lookups=lookups, clock=clock, doors=doors)
+
+
+def make_report_endpoint(
+    *,
+    config: ReportUdpConfig,
+    reports: grpc.aio.Channel,
+    quotas: grpc.aio.Channel,
+    clock: Clock,
+    doors: Doors,
+) -> ReportEndpoint:
+    """An endpoint for reports that is not open yet.
+
+    Args:
+        config: where to listen and how much to give.
+        reports: leads to the report service over its Unix socket; the caller closes it.
+        quotas: leads to the usage service likewise.
+        clock: the machine's.
+        doors: those of the endpoint for prices: lets lines in and counts their answers.
+    """
+    kept = KeptTotals(kept_ms=config.totals_kept_ms, kept_max=config.totals_kept_max)
+
+    def heard(holder: Principal, outcome: Totals | TrinityError) -> None:
+        kept.keep(holder, outcome, mono_ns=clock.monotonic_ns())
+
+    lookups = Lookups(
+        lookup=TotalsReader(reports=reports, quotas=quotas, clock=clock, timeout_ms=config.totals_timeout_ms),
+        clock=clock,
+        timeout_ms=config.totals_timeout_ms,
+        interval_ms=0,
+        calls_max=config.totals_calls_max,
+        waiters_max=config.totals_waiters_max,
+        heard=heard,
+    )
+    return Endpoint(config=config, purpose=UsageTotals(kept), lookups=lookups, clock=clock, doors=doors)

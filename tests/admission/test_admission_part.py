@@ -34,7 +34,7 @@ from trinity_http.prices import SERVICE, PriceAnswers
 from trinity_mesh.clock import SystemClock
 from trinity_udp.admitting import Admitting as Doors
 from trinity_udp.config import UdpConfig
-from trinity_udp.endpoint import Endpoint
+from trinity_udp.main import make_price_endpoint
 from udp.counter import ASSETS, Shelf, make_price
 from usage.small_usage import serving as usage_serving
 
@@ -258,7 +258,7 @@ async def test_a_session_opened_by_the_account_service_is_good_at_the_endpoint_u
         await until(lambda: gateway.knows(made.secret), within_s=WITHIN_S)
         held = gateway.part.admission.find(made.secret)
         session = await mesh.account.caller(held.principal)(account_pb2.CreateUdpSessionRequest())
-        endpoint = Endpoint(
+        endpoint = make_price_endpoint(
             config=UdpConfig(listen=("127.0.0.1:0",)),
             replica=Shelf({"BTC": make_price()}),
             assets=ASSETS,

@@ -21,8 +21,7 @@ from trinity_mesh.server import MeshServer, Service
 from trinity_mesh.status import to_status
 from trinity_mesh.wire import stamp
 from trinity_udp.config import UdpConfig
-from trinity_udp.endpoint import Endpoint
-from trinity_udp.main import make_endpoint
+from trinity_udp.main import PriceEndpoint, make_endpoint
 
 CLOCK = SystemClock()
 EPOCH = 7
@@ -206,7 +205,7 @@ class SmallMesh:
         await feed_server.set_serving(serving=True)
         book = await stack.enter_async_context(PriceBook(price_address))
         client = await stack.enter_async_context(PriceClient(price_address))
-        self.udp: Endpoint = await stack.enter_async_context(
+        self.udp: PriceEndpoint = await stack.enter_async_context(
             make_endpoint(
                 config=UdpConfig(listen=("127.0.0.1:0",)),
                 book=book,

@@ -10,6 +10,7 @@ from trinity_udp.allowance import Allowance
 from trinity_udp.desk import Desk
 from trinity_udp.doors import Doors, OpenDoors
 from trinity_udp.drops import Tally
+from trinity_udp.prices import Prices, Replica
 
 UNIX_S = 1_767_322_800
 ASSETS = ("BTC", "ETH", "DOGE", "SOL")
@@ -38,7 +39,7 @@ class Counter:
 
     shelf: Shelf
     tally: Tally
-    desk: Desk
+    desk: Desk[str, price_pb2.Price]
     now_ns: int = 1_000_000_000
 
     def ask(self, datagram: bytes, host: str = "192.0.2.7", port: int = 40_000) -> bytes:
@@ -60,15 +61,14 @@ def open_counter(
     session_burst: int = 500,
     prices: dict[str, price_pb2.Price] | None = None,
     doors: Doors | None = None,
+    replica: Replica | None = None,
 ) -> Counter:
     prices = {"BTC": make_price(), "ETH": make_price("ETH", "3000.5", sandbox=True)} if prices is None else prices
     shelf, tally = Shelf(prices), Tally()
     desk = Desk(
-        replica=shelf,
-        assets=ASSETS,
+        purpose=Prices(replica=replica or shelf, assets=ASSETS, demo=demo),
         allowance=Allowance(per_s=per_s, burst=burst, prefixes_max=1_000),
         session_allowance=Allowance(per_s=per_s, burst=session_burst, prefixes_max=1_000),
-        demo=demo,
         own_ports={2679},
         tally=tally,
         doors=doors or OpenDoors(),

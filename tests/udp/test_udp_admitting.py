@@ -22,7 +22,7 @@ from trinity_mesh.clock import SystemClock
 from trinity_udp.admitting import DEMO, Admitting
 from trinity_udp.config import UdpConfig
 from trinity_udp.drops import Drop
-from trinity_udp.endpoint import Endpoint
+from trinity_udp.main import PriceEndpoint, make_price_endpoint
 from udp.counter import ASSETS, Counter, Shelf, make_price, open_counter
 
 MASTER = b"m" * 32
@@ -276,7 +276,7 @@ def test_every_answer_is_counted_once_and_nothing_else_is(data: st.DataObject) -
 class Wire:
     """A real endpoint with admission, and a client's socket."""
 
-    def __init__(self, office: Office, endpoint: Endpoint) -> None:
+    def __init__(self, office: Office, endpoint: PriceEndpoint) -> None:
         self.office = office
         self.endpoint = endpoint
         host, _, port = endpoint.addresses[0].rpartition(":")
@@ -294,7 +294,7 @@ class Wire:
 async def wire() -> Any:
     office = Office(clock=SystemClock())
     shelf = Shelf({"BTC": make_price(), "ETH": make_price("ETH", "3000.5")})
-    endpoint = Endpoint(
+    endpoint = make_price_endpoint(
         config=UdpConfig(listen=("127.0.0.1:0",), strict_answers_max=2),
         replica=shelf,
         assets=ASSETS,

@@ -23,8 +23,7 @@ def test_a_price_that_nobody_renews_turns_delayed_and_then_is_no_answer() -> Non
     shelf: Any = BookReplica(book)
 
     def ask() -> bytes:
-        counter = open_counter()
-        counter.desk._replica = shelf
+        counter = open_counter(replica=shelf)
         unix_ns = clock.unix_ns()
         reply = counter.desk.handle(b"GET BTC USD", "192.0.2.7", 40_000, mono_ns=0, unix_ns=unix_ns)
         return reply.data + b"".join(counter.desk.without_lookup(one, unix_ns=unix_ns).data for one in reply.deferred)

@@ -185,7 +185,7 @@ def test_an_error_carries_its_fact_where_it_fits() -> None:
 
 def test_help_grows_with_the_bytes_it_is_paid_with() -> None:
     query = Query(Command.HELP, 4)
-    forms = [codec.render_help(query, bound=bound) for bound in (12, 15, 30, 1_000)]
+    forms = [codec.render_help(query, codec.PRICE_HELP, bound=bound) for bound in (12, 15, 30, 1_000)]
     assert forms[:3] == [b"OK GET BTC\n", b"OK GET BTC USD\n", b"OK GET BTC USD | PING | TIME\n"]
     assert forms[3].startswith(b"OK - HELP\n")
     assert b"simulated" in forms[3]

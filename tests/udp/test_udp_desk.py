@@ -93,7 +93,7 @@ def test_what_the_replica_lacks_is_deferred_and_settled_by_the_service(counter: 
     reply = counter.desk.handle(b"GET SOL USD\nPING\n", "192.0.2.7", 40_000, mono_ns=0, unix_ns=UNIX_NS)
     assert reply.data == b"OK - PONG\n"
     (deferred,) = reply.deferred
-    assert deferred.asset == "SOL"
+    assert deferred.subject == "SOL"
     found = counter.desk.settle(deferred, make_price("SOL", "150.25"), unix_ns=UNIX_NS)
     assert found.data == b"OK - SOL 150.25 USD 1767322800 6 F\n"
     error = TrinityError(Reason.NO_PRICE, "no venue gives one")

@@ -12,12 +12,13 @@ from typing import Any
 import pytest
 
 from price.virtual_clock import until
+from trinity.price.v1 import price_pb2
 from trinity_core.errors import Reason, TrinityError
 from trinity_mesh.clock import SystemClock
 from trinity_udp.config import UdpConfig
 from trinity_udp.drops import Drop
-from trinity_udp.endpoint import Endpoint
 from trinity_udp.lookups import Lookup
+from trinity_udp.main import PriceEndpoint, make_price_endpoint
 from udp.counter import ASSETS, Shelf, make_price
 
 IP_RECVERR = 11
@@ -25,9 +26,13 @@ IP_RECVERR = 11
 
 
 @asynccontextmanager
-async def serving(shelf: Shelf, *, lookup: Lookup | None = None, **settings: Any) -> AsyncIterator[Endpoint]:
+async def serving(
+    shelf: Shelf, *, lookup: Lookup[str, price_pb2.Price] | None = None, **settings: Any
+) -> AsyncIterator[PriceEndpoint]:
     config = UdpConfig(**{"listen": ("127.0.0.1:0",), **settings})
-    async with Endpoint(config=config, replica=shelf, assets=ASSETS, lookup=lookup, clock=SystemClock()) as endpoint:
+    async with make_price_endpoint(
+        config=config, replica=shelf, assets=ASSETS, lookup=lookup, clock=SystemClock()
+    ) as endpoint:
         yield endpoint
 
 
@@ -57,7 +62,7 @@ class Peer:
 def peer() -> Any:
     peers: list[Peer] = []
 
-    def make(endpoint: Endpoint, number: int = 0) -> Peer:
+    def make(endpoint: PriceEndpoint, number: int = 0) -> Peer:
         peers.append(Peer(endpoint.addresses[number]))
         return peers[-1]
 

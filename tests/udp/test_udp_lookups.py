@@ -7,8 +7,10 @@ import asyncio
 from price.virtual_clock import VirtualClock, settle
 from trinity.price.v1 import price_pb2
 from trinity_core.errors import Reason, TrinityError
-from trinity_udp.lookups import Lookups, Outcome
+from trinity_udp.lookups import Lookups
 from udp.counter import make_price
+
+Outcome = price_pb2.Price | TrinityError
 
 
 class Service:
@@ -23,8 +25,8 @@ class Service:
         return await asyncio.shield(self.answer)
 
 
-def lookups(service: Service, clock: VirtualClock, **bounds: int) -> Lookups:
-    settings = {"timeout_ms": 5_000, "interval_ms": 250, "assets_max": 2, "waiters_max": 3, **bounds}
+def lookups(service: Service, clock: VirtualClock, **bounds: int) -> Lookups[str, price_pb2.Price]:
+    settings = {"timeout_ms": 5_000, "interval_ms": 250, "calls_max": 2, "waiters_max": 3, **bounds}
     return Lookups(lookup=service, clock=clock, **settings)
 
 
