@@ -10,60 +10,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from admission.stage import Desk as Keys
-from admission.stage import change, make_key, record_of
+from admission.stage import change, record_of
 from price.virtual_clock import until
 from trinity.price.v1 import price_pb2
-from trinity_admission.udp_sessions import UdpSessions
 from trinity_core.errors import Reason, TrinityError
-from trinity_core.udp_mac import signed_line
-from trinity_core.udp_session import UdpSession, open_session
+from trinity_core.udp_session import open_session
 from trinity_mesh.clock import SystemClock
-from trinity_udp.admitting import DEMO, Admitting
+from trinity_udp.admitting import DEMO
 from trinity_udp.config import UdpConfig
 from trinity_udp.drops import Drop
 from trinity_udp.main import PriceEndpoint, make_price_endpoint
-from udp.counter import ASSETS, Counter, Shelf, make_price, open_counter
-
-MASTER = b"m" * 32
-A, B = make_key(1), make_key(2)
-UNIX_S = 1_767_322_800
-PAD = 80
-
-
-class Office:
-    """A desk with admission, and sessions opened with key A."""
-
-    def __init__(self, *, clock: Any = None, **desk: Any) -> None:
-        self.keys = Keys() if clock is None else Keys(clock=clock)
-        if clock is None:
-            self.keys.clock.jump_wall(UNIX_S - self.keys.clock.unix_ns() // 10**9)
-        self.keys.open(record_of(A, burst=50))
-        self.sessions = UdpSessions(master=MASTER, keyring=self.keys.keyring, sessions_max=100)
-        self.doors = Admitting(self.keys.admission, self.sessions)
-        self.counter: Counter = open_counter(doors=self.doors, **desk)
-        self.sequence = 0
-        self.session = self.open()
-
-    def open(self, key: Any = A) -> UdpSession:
-        now_s = self.keys.clock.unix_ns() // 10**9
-        return open_session(MASTER, key_id=key.key_id, now_s=now_s, nonce=self.sequence)
-
-    def line(self, text: str = "GET BTC USD", *, session: UdpSession | None = None, ago_s: int = 0) -> bytes:
-        self.sequence += 1
-        session = session or self.session
-        now_s = self.keys.clock.unix_ns() // 10**9
-        line = signed_line(
-            session.key(MASTER), text, session=session.text, unix_s=now_s - ago_s, sequence=self.sequence
-        )
-        return line.encode()
-
-    def ask(self, datagram: bytes, host: str = "192.0.2.7") -> str:
-        self.counter.now_ns = self.keys.clock.monotonic_ns()
-        return self.counter.ask(datagram, host).decode()
-
-    def counted(self, name: str = A.key_id) -> dict[Any, int]:
-        return self.keys.counts.of(name)
+from udp.counter import ASSETS, UNIX_S, Shelf, make_price
+from udp.office import A, Office
 
 
 @pytest.fixture
