@@ -20,6 +20,7 @@ _WORDS = {
     "account": "the account service",
     "feeds": "the feed worker",
     "udp": "the UDP gateway",
+    "udp_reports": "the UDP gateway's port for reports",
     "http": "the HTTP gateway",
 }
 _START = "`trinity up` starts a mesh; --address or --ready-file names one that runs elsewhere"
@@ -41,6 +42,8 @@ class Target:
     """"host:port"."""
     udp: str = ""
     """"host:port" or "[host]:port"."""
+    udp_reports: str = ""
+    """Likewise, of totals."""
     key: str = field(default="", repr=False)
     """API key for HTTP."""
     pids: Mapping[str, int] = field(default_factory=dict)
@@ -51,7 +54,7 @@ class Target:
         return f"{_WORDS[part]} at {self.need(part)} (from {self.origin})"
 
     def need(self, part: str) -> str:
-        """The address of "price", "account", "http" or "udp", or of the first of "feeds".
+        """The address of "price", "account", "http", "udp" or "udp_reports", or of the first of "feeds".
 
         Raises CommandError when it is not known.
         """
@@ -133,6 +136,7 @@ def read_ready(path: Path) -> Target:
             feeds=tuple(text.strip() for text in listed if text.strip()),
             http=value.get("http", ""),
             udp=value.get("udp", ""),
+            udp_reports=value.get("udp_reports", ""),
             key=value.get("key", ""),
             pids={str(name): int(pid) for name, pid in value.get("pids", {}).items()},
         )

@@ -1,11 +1,10 @@
-"""`trinity udp`: prices over UDP, and the client's half of the text protocol."""
+"""`trinity udp`: prices and totals over UDP, and the client's half of GET."""
 
 from __future__ import annotations
 
 import asyncio
 import re
-import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +17,9 @@ from trinity_cli.exits import CommandError, Exit, exit_of
 from trinity_cli.output import SIMULATED, Column, Output, json_option, seconds
 from trinity_cli.price import ASSETS_MAX, Milliseconds
 from trinity_cli.target import Target, resolve, target_options
+from trinity_cli.udp_exchange import exchange, parse_error
+from trinity_cli.udp_session import Session, open_session, session_target
+from trinity_cli.udp_usage import show_usage
 from trinity_core.errors import Reason, TrinityError
 from trinity_core.prices import State
 from trinity_mesh.clock import SystemClock
@@ -50,22 +52,42 @@ class Quoted:
 
 
 @click.command()
-@click.argument("assets", nargs=-1, required=True, metavar="ASSET...")
+@click.argument("assets", nargs=-1, metavar="[ASSET...]")
+@click.option("--usage", is_flag=True, help="Ask for the totals of the key instead: today, this month, quota left.")
+@click.option("--session", "with_session", is_flag=True, help="Ask with a session of the key, which pays for it.")
 @click.option("--timeout", type=Milliseconds(), default="1s", help="Wait for each try.", show_default=True)
 @click.option(
     "--tries", type=click.IntRange(1, 10), default=3, help="Datagrams to send for each asset.", show_default=True
 )
-@target_options("UDP address of a gateway (host:port)")
+@target_options("UDP address of a gateway (host:port); sessions are opened where the ready file says")
 @json_option
 def udp(
-    assets: tuple[str, ...], timeout: int, tries: int, address: str | None, ready_file: Path | None, as_json: bool
+    assets: tuple[str, ...],
+    usage: bool,
+    with_session: bool,
+    timeout: int,
+    tries: int,
+    address: str | None,
+    ready_file: Path | None,
+    as_json: bool,
 ) -> int:
-    """Ask for the price of each ASSET over UDP, one datagram each, and again when one is lost."""
+    """Ask for the price of each ASSET over UDP, one datagram each, and again when one is lost.
+
+    A session is opened with the key in $TRINITY_KEY, or else the ready file's.
+    """
+    if bool(assets) == usage:
+        raise click.UsageError("--usage takes no ASSET" if usage else "name an ASSET, such as BTC; or ask for --usage")
     if len(assets) > ASSETS_MAX:
         raise click.UsageError(f"{len(assets)} assets; one call takes at most {ASSETS_MAX}")
     output = Output(as_json=as_json)
-    target = resolve("udp", address, ready_file)
-    results = asyncio.run(ask_udp(target, assets, timeout_s=timeout / 1_000, tries=tries))
+    if usage:
+        target = session_target("udp_reports", address, ready_file)
+        session = open_session(target, clock=SystemClock())
+        show_usage(target, session, output, timeout_s=timeout / 1_000, tries=tries)
+        return Exit.OK
+    target = session_target("udp", address, ready_file) if with_session else resolve("udp", address, ready_file)
+    paying = open_session(target, clock=SystemClock()) if with_session else None
+    results = asyncio.run(ask_udp(target, assets, timeout_s=timeout / 1_000, tries=tries, session=paying))
     if as_json:
         output.document({"results": [_json(*pair) for pair in zip(assets, results, strict=True)]})
     else:
@@ -92,43 +114,15 @@ def parse_answer(line: bytes) -> tuple[str, Quoted | TrinityError] | None:
             _, mark, asset, price, _, time, count, state = words
             star = state.endswith("*")
             return mark, Quoted(asset, price, int(time), int(count), _STATES[state.rstrip("*")], star)
-        if len(words) >= 3 and words[0] == "ERR":
-            facts = " ".join(words[3:])
-            message = f"{words[2]} {facts}".rstrip()
-            return words[1], TrinityError(Reason(words[2]), message)
     except (ValueError, KeyError):
         return None
-    return None
-
-
-class _Client(asyncio.DatagramProtocol):
-    """Collects answers by their id."""
-
-    def __init__(self, wanted: Sequence[str]) -> None:
-        self.results: dict[str, Quoted | TrinityError] = {}
-        self.refused = False
-        self.complete = asyncio.Event()
-        self._wanted = frozenset(wanted)
-
-    def datagram_received(self, data: bytes, addr: Any) -> None:
-        """Take every line that answers one of our queries."""
-        for line in data.splitlines():
-            answer = parse_answer(line)
-            if answer is not None and answer[0] in self._wanted:
-                self.results[answer[0]] = answer[1]
-        if len(self.results) == len(self._wanted):
-            self.complete.set()
-
-    def error_received(self, exc: Exception) -> None:
-        """The network says that nobody listens there."""
-        self.refused = True
-        self.complete.set()
+    return parse_error(line)
 
 
 async def ask_udp(
-    target: Target, assets: Sequence[str], *, timeout_s: float, tries: int
+    target: Target, assets: Sequence[str], *, timeout_s: float, tries: int, session: Session | None = None
 ) -> list[Quoted | TrinityError]:
-    """What a gateway says of each asset, in the order asked.
+    """What a gateway says of each asset, in the order asked; with a session, at its key's expense.
 
     Raises CommandError: 3 when an id is none, 5 when nothing at all is answered.
     """
@@ -136,44 +130,16 @@ async def ask_udp(
         if not _ASSET.fullmatch(asset):
             hint = "an id has 1 to 16 letters and digits, such as BTC"
             raise CommandError(f"{asset!r} is no asset id", code=Exit.REFUSED, hint=hint)
-    marks = [str(number) for number in range(1, len(assets) + 1)]
-    transport, client = await _connect(target, marks)
-    try:
-        for _ in range(tries):
-            for mark, asset in zip(marks, assets, strict=True):
-                if mark not in client.results:
-                    transport.sendto(query(mark, asset))
-            try:
-                async with asyncio.timeout(timeout_s):
-                    await client.complete.wait()
-            except TimeoutError:
-                continue
-            break
-    finally:
-        transport.close()
-    if not client.results:
-        why = "nobody listens there" if client.refused else f"no answer to {tries} tries of {timeout_s:g} s"
-        raise CommandError(
-            f"{target.where('udp')}: {why}",
-            code=Exit.UNREACHABLE,
-            hint="is the mesh running? `trinity up` starts it, `trinity check` says what is wrong with it",
-        )
+    questions = {str(number): _question(str(number), asset, session) for number, asset in enumerate(assets, 1)}
+    results = await exchange(target, "udp", questions, parse_answer, timeout_s=timeout_s, tries=tries)
     silence = TrinityError(Reason.NO_PRICE, "no answer; silence is how UDP says that it was asked too much")
-    return [client.results.get(mark, silence) for mark in marks]
+    return [results.get(mark, silence) for mark in questions]
 
 
-async def _connect(target: Target, marks: Sequence[str]) -> tuple[asyncio.DatagramTransport, _Client]:
-    host, _, port = target.need("udp").rpartition(":")
-    if not host or not port.isdecimal():
-        raise click.BadOptionUsage("address", f"{target.udp!r} is no address; write it as 127.0.0.1:2679")
-    try:
-        return await asyncio.get_running_loop().create_datagram_endpoint(
-            lambda: _Client(marks), remote_addr=(host.strip("[]"), int(port)), proto=socket.IPPROTO_UDP
-        )
-    except (OSError, OverflowError) as error:
-        raise CommandError(
-            f"{target.where('udp')}: {error}", code=Exit.UNREACHABLE, hint="name another with --address host:port"
-        ) from error
+def _question(mark: str, asset: str, session: Session | None) -> Callable[[], bytes]:
+    if session is None:
+        return lambda: query(mark, asset)
+    return lambda: session.sign(f"GET {asset} USD id={mark}")
 
 
 def _row(quoted: Quoted, now_s: float) -> tuple[str, ...]:

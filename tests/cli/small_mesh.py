@@ -11,17 +11,24 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from google.protobuf import json_format
+from google.protobuf.message import Message
+
+from trinity.account.v1 import account_pb2
 from trinity.feed.v1 import feed_pb2, feed_service_pb2, feed_service_pb2_grpc
 from trinity.price.v1 import price_pb2, price_service_pb2, price_service_pb2_grpc
 from trinity_client import PriceBook, PriceClient
 from trinity_core.assets import load_assets
 from trinity_core.errors import Reason, TrinityError
+from trinity_mesh.channels import open_channel
 from trinity_mesh.clock import SystemClock, clock_id
 from trinity_mesh.server import MeshServer, Service
 from trinity_mesh.status import to_status
 from trinity_mesh.wire import stamp
-from trinity_udp.config import UdpConfig
-from trinity_udp.main import PriceEndpoint, make_endpoint
+from trinity_udp.config import ReportUdpConfig, UdpConfig
+from trinity_udp.main import PriceEndpoint, ReportEndpoint, make_endpoint, make_report_endpoint
+from udp.office import MASTER, Office, holder
+from udp.scripted_totals import ScriptedQuotas, ScriptedReports, quotas_address, reports_address, telling
 
 CLOCK = SystemClock()
 EPOCH = 7
@@ -172,13 +179,8 @@ class Feeds(feed_service_pb2_grpc.FeedServiceServicer):
         return feed_pb2.ListVenuesResponse(venues=self.venues.values())
 
 
-async def _http(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    head = await reader.readuntil(b"\r\n\r\n")
-    good = b"GET /price?asset=BTC " in head and b"Authorization: Bearer secret" in head
-    status = b"200 OK" if good else b"401 Unauthorized"
-    writer.write(b"HTTP/1.1 " + status + b"\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}")
-    await writer.drain()
-    writer.close()
+def _json(message: Message) -> bytes:
+    return json_format.MessageToJson(message).encode()
 
 
 @dataclass
@@ -188,6 +190,10 @@ class SmallMesh:
     directory: Path
     prices: Prices = field(default_factory=Prices)
     feeds: Feeds = field(default_factory=Feeds)
+    office: Office = field(default_factory=lambda: Office(holder(), clock=CLOCK))
+    """Opens sessions of one key."""
+    reports: ScriptedReports = field(default_factory=ScriptedReports)
+    quotas: ScriptedQuotas = field(default_factory=ScriptedQuotas)
 
     async def start(self, stack: AsyncExitStack) -> None:
         def add_prices(server: Any) -> None:
@@ -212,18 +218,45 @@ class SmallMesh:
                 client=client,
                 assets=load_assets().ids,
                 clock=CLOCK,
+                doors=self.office.doors,
             )
         )
-        http = await stack.enter_async_context(await asyncio.start_server(_http, "127.0.0.1", 0))
+        await stack.enter_async_context(telling(self.directory, self.reports, self.quotas))
+        self.udp_reports: ReportEndpoint = await stack.enter_async_context(
+            make_report_endpoint(
+                config=ReportUdpConfig(listen=("127.0.0.1:0",), totals_kept_ms=1),
+                reports=await stack.enter_async_context(open_channel(reports_address(self.directory))),
+                quotas=await stack.enter_async_context(open_channel(quotas_address(self.directory))),
+                clock=CLOCK,
+                doors=self.office.doors,
+            )
+        )
+        http = await stack.enter_async_context(await asyncio.start_server(self._http, "127.0.0.1", 0))
         self.ready = {
             "http": f"127.0.0.1:{http.sockets[0].getsockname()[1]}",
             "udp": self.udp.addresses[0],
+            "udp_reports": self.udp_reports.addresses[0],
             "grpc": {"price": price_address, "feed": feed_address},
             "key": "secret",
             "pids": {"price": os.getpid()},
         }
         self.ready_file = self.directory / "ready.json"
         self.write_ready()
+
+    async def _http(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        status, body = b"401 Unauthorized", _json(to_status(TrinityError(Reason.INVALID_KEY, "this key is not valid")))
+        if b"Authorization: Bearer secret\r\n" in head:
+            status, body = b"404 Not Found", b"<html>"
+            if b"GET /price?asset=BTC " in head:
+                status, body = b"200 OK", b"{}"
+            elif head.startswith(b"POST /v1/udp/sessions "):
+                session = self.office.open()
+                made = account_pb2.CreateUdpSessionResponse(session_id=session.text, session_key=session.key(MASTER))
+                status, body = b"200 OK", _json(made)
+        writer.write(b"HTTP/1.1 %b\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%b" % (status, len(body), body))
+        await writer.drain()
+        writer.close()
 
     def write_ready(self, **changes: Any) -> None:
         self.ready_file.write_text(json.dumps({**self.ready, **changes}))

@@ -17,6 +17,13 @@ MASTER = b"m" * 32
 A, B = make_key(1), make_key(2)
 
 
+def holder(key: Any = A, **fields: Any) -> account_pb2.KeyRecord:
+    """A key that may ask at both ports, as often as a test likes."""
+    return record_of(
+        key, **{"scopes": ["prices.read", "reports.read"], "rate_per_s": 10_000, "burst": 10_000, **fields}
+    )
+
+
 class Office:
     """A desk with admission, and sessions opened with key A."""
 

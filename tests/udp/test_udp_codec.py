@@ -203,6 +203,28 @@ def test_a_reply_that_is_too_long_keeps_whole_lines_and_says_where_the_rest_is()
     assert len(reply) + len(lines[0]) > codec.DATAGRAM_BYTES_MAX
 
 
+def test_each_port_names_the_path_that_has_the_rest_of_a_long_reply() -> None:
+    reply, _ = codec.pack([b"OK - PONG\n"] * 200, codec.TRUNCATED_REPORTS)
+    assert reply.splitlines()[-1] == b"ERR - TRUNCATED more=/reports/summary"
+    assert len(reply) <= codec.DATAGRAM_BYTES_MAX
+
+
+@pytest.mark.parametrize(
+    ("left", "word"), [(0, b"0"), (995_433, b"995433"), (None, b"-"), (2**64 - 1, b"%d" % (2**64 - 1))]
+)
+def test_totals_are_one_line_that_every_signed_line_earns(left: int | None, word: bytes) -> None:
+    query = Query(Command.USAGE, 90, id="abcdefghijklmnop")
+    most = 2**64 - 1
+    line = codec.render_usage(query, day=most, month=most, left=left, unix_s=1_767_322_800, bound=query.bound)
+    assert line == b"OK abcdefghijklmnop USAGE day=%d month=%d left=%b 1767322800\n" % (most, most, word)
+
+
+def test_usage_takes_nothing_but_an_id_and_a_session() -> None:
+    assert codec.parse_text(b"usage id=7") == (Query(Command.USAGE, 10, id="7"),)
+    (query,) = codec.parse_text(b"USAGE BTC")  # type: ignore[misc]
+    assert query.wrong == "words"
+
+
 def test_a_reply_that_fits_is_sent_as_it_is() -> None:
     assert codec.pack([b"OK - PONG\n", b"OK - PONG\n"]) == (b"OK - PONG\nOK - PONG\n", 2)
     assert codec.pack([]) == (b"", 0)

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from admission.stage import change, record_of
+from admission.stage import change
 from price.virtual_clock import until
 from trinity.account.v1 import account_pb2
 from trinity.report.v1 import report_pb2
@@ -24,7 +24,7 @@ from trinity_udp.config import ReportUdpConfig, UdpConfig
 from trinity_udp.drops import Drop
 from trinity_udp.main import PriceEndpoint, ReportEndpoint, make_price_endpoint, make_report_endpoint
 from udp.counter import ASSETS, Shelf, make_price
-from udp.office import A, B, Office
+from udp.office import A, B, Office, holder
 from udp.scripted_totals import ScriptedQuotas, ScriptedReports, quotas_address, reports_address, telling
 
 TOLD = "OK 7 USAGE day=123 month=4567 left=995433 1767322800\n"
@@ -79,12 +79,6 @@ class Ports:
         """Whether a datagram is met by silence: the next one is answered first."""
         self.at_reports.send(datagram)
         return await self.at_reports.ask(b"PING id=next") == "OK next PONG\n"
-
-
-def holder(key: Any = A, **fields: Any) -> account_pb2.KeyRecord:
-    return record_of(
-        key, **{"scopes": ["prices.read", "reports.read"], "rate_per_s": 10_000, "burst": 10_000, **fields}
-    )
 
 
 @asynccontextmanager
