@@ -7,7 +7,7 @@ import errno
 import logging
 import socket
 from collections.abc import Collection, Hashable
-from typing import Final, Generic, Self, TypeVar, cast
+from typing import Any, Final, Self, TypeVar, cast
 
 from trinity_core.errors import Reason, TrinityError
 from trinity_mesh.clock import Clock
@@ -31,7 +31,7 @@ Address = tuple[str, int] | tuple[str, int, int, int]
 _FAMILY_MISSING: Final = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL})
 
 
-class Endpoint(Generic[S, F]):
+class Endpoint:
     """Answers datagrams on its addresses. `async with Endpoint(...) as endpoint:` opens and closes it."""
 
     def __init__(
@@ -53,9 +53,10 @@ class Endpoint(Generic[S, F]):
             doors: lets lines in and counts; None for no sessions and no count.
         """
         self._config = config
-        self._purpose = purpose
+        # What is looked up and found is a matter between these two, which the caller has matched.
+        self._purpose: Purpose[Any, Any] = purpose
         self._clock = clock
-        self._lookups = lookups
+        self._lookups: Lookups[Any, Any] | None = lookups
         self._sockets: list[socket.socket] = []
         self._doors = doors or OpenDoors()
         self._sending: set[asyncio.Task[None]] = set()
@@ -136,10 +137,10 @@ class Endpoint(Generic[S, F]):
             for deferred in reply.deferred:
                 self._look_up(bound, deferred, address)
 
-    def _look_up(self, bound: socket.socket, deferred: Deferred[S], address: Address) -> None:
+    def _look_up(self, bound: socket.socket, deferred: Deferred[Any], address: Address) -> None:
         self.tally.looked_up += 1
 
-        def deliver(outcome: F | TrinityError) -> None:
+        def deliver(outcome: Any) -> None:
             try:
                 reply = self._desk.settle(deferred, outcome, unix_ns=self._clock.unix_ns())
             except Exception as error:
@@ -153,7 +154,7 @@ class Endpoint(Generic[S, F]):
         elif not self._lookups.submit(deferred.subject, deliver):
             self._send(bound, self._desk.crowded_out(deferred), address, deferred.query.size)
 
-    def _send(self, bound: socket.socket, reply: Reply[S], address: Address, earned_by: int) -> None:
+    def _send(self, bound: socket.socket, reply: Reply[Any], address: Address, earned_by: int) -> None:
         """Send an answer; `earned_by` is the number of bytes that came for it, the last guard of the bound."""
         if not reply.data:
             return
@@ -168,7 +169,7 @@ class Endpoint(Generic[S, F]):
         else:
             self._unsent(reply, Drop.SEND_BLOCKED)
 
-    async def _send_when_safe(self, bound: socket.socket, reply: Reply[S], address: Address) -> None:
+    async def _send_when_safe(self, bound: socket.socket, reply: Reply[Any], address: Address) -> None:
         """Send an answer once its count outlives the machine."""
         try:
             await self._doors.committed()
@@ -177,7 +178,7 @@ class Endpoint(Generic[S, F]):
         else:
             self._hand_over(bound, reply, address)
 
-    def _hand_over(self, bound: socket.socket, reply: Reply[S], address: Address) -> None:
+    def _hand_over(self, bound: socket.socket, reply: Reply[Any], address: Address) -> None:
         try:
             bound.sendto(reply.data, address)
         except BlockingIOError:
@@ -188,7 +189,7 @@ class Endpoint(Generic[S, F]):
             self.tally.replied += 1
             self.tally.bytes_out += len(reply.data)
 
-    def _unsent(self, reply: Reply[S], reason: Drop) -> None:
+    def _unsent(self, reply: Reply[Any], reason: Drop) -> None:
         """The kernel did not get an answer that was counted."""
         self.tally.drop(reason)
         for entry in reply.entries:
@@ -200,7 +201,7 @@ class Endpoint(Generic[S, F]):
         if self.tally.dropped[Drop.INTERNAL] % 1_000 == 1:
             log.error("unforeseen error while answering a datagram", exc_info=error)
 
-    def _make_desk(self, own_ports: Collection[int]) -> Desk[S, F]:
+    def _make_desk(self, own_ports: Collection[int]) -> Desk[Any, Any]:
         config = self._config
         most = config.prefixes_max
         return Desk(

@@ -23,9 +23,6 @@ from trinity_udp.lookups import Lookup, Lookups
 from trinity_udp.prices import Prices, Replica
 from trinity_udp.totals import KeptTotals, Totals, UsageTotals
 
-PriceEndpoint = Endpoint[str, price_pb2.Price]
-ReportEndpoint = Endpoint[Principal, Totals]
-
 
 class BookReplica:
     """A PriceBook as the endpoint reads it."""
@@ -46,7 +43,7 @@ def make_endpoint(
     assets: Collection[str],
     clock: Clock,
     doors: Doors | None = None,
-) -> PriceEndpoint:
+) -> Endpoint:
     """An endpoint for prices that is not open yet.
 
     Args:
@@ -75,7 +72,7 @@ def make_price_endpoint(
     lookup: Lookup[str, price_pb2.Price] | None,
     clock: Clock,
     doors: Doors | None = None,
-) -> PriceEndpoint:
+) -> Endpoint:
     """An endpoint for prices of any replica, as `make_endpoint` makes one of a book."""
     lookups = None
     if lookup is not None:
@@ -98,7 +95,7 @@ def make_report_endpoint(
     quotas: grpc.aio.Channel,
     clock: Clock,
     doors: Doors,
-) -> ReportEndpoint:
+) -> Endpoint:
     """An endpoint for reports that is not open yet.
 
     Args:

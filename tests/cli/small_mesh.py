@@ -26,7 +26,8 @@ from trinity_mesh.server import MeshServer, Service
 from trinity_mesh.status import to_status
 from trinity_mesh.wire import stamp
 from trinity_udp.config import ReportUdpConfig, UdpConfig
-from trinity_udp.main import PriceEndpoint, ReportEndpoint, make_endpoint, make_report_endpoint
+from trinity_udp.endpoint import Endpoint
+from trinity_udp.main import make_endpoint, make_report_endpoint
 from udp.office import MASTER, Office, holder
 from udp.scripted_totals import ScriptedQuotas, ScriptedReports, quotas_address, reports_address, telling
 
@@ -211,7 +212,7 @@ class SmallMesh:
         await feed_server.set_serving(serving=True)
         book = await stack.enter_async_context(PriceBook(price_address))
         client = await stack.enter_async_context(PriceClient(price_address))
-        self.udp: PriceEndpoint = await stack.enter_async_context(
+        self.udp: Endpoint = await stack.enter_async_context(
             make_endpoint(
                 config=UdpConfig(listen=("127.0.0.1:0",)),
                 book=book,
@@ -222,7 +223,7 @@ class SmallMesh:
             )
         )
         await stack.enter_async_context(telling(self.directory, self.reports, self.quotas))
-        self.udp_reports: ReportEndpoint = await stack.enter_async_context(
+        self.udp_reports: Endpoint = await stack.enter_async_context(
             make_report_endpoint(
                 config=ReportUdpConfig(listen=("127.0.0.1:0",), totals_kept_ms=1),
                 reports=await stack.enter_async_context(open_channel(reports_address(self.directory))),

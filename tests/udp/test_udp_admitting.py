@@ -19,7 +19,8 @@ from trinity_mesh.clock import SystemClock
 from trinity_udp.admitting import DEMO
 from trinity_udp.config import UdpConfig
 from trinity_udp.drops import Drop
-from trinity_udp.main import PriceEndpoint, make_price_endpoint
+from trinity_udp.endpoint import Endpoint
+from trinity_udp.main import make_price_endpoint
 from udp.counter import ASSETS, UNIX_S, Shelf, make_price
 from udp.office import A, Office
 
@@ -234,7 +235,7 @@ def test_every_answer_is_counted_once_and_nothing_else_is(data: st.DataObject) -
 class Wire:
     """A real endpoint with admission, and a client's socket."""
 
-    def __init__(self, office: Office, endpoint: PriceEndpoint) -> None:
+    def __init__(self, office: Office, endpoint: Endpoint) -> None:
         self.office = office
         self.endpoint = endpoint
         host, _, port = endpoint.addresses[0].rpartition(":")

@@ -17,8 +17,9 @@ from trinity_core.errors import Reason, TrinityError
 from trinity_mesh.clock import SystemClock
 from trinity_udp.config import UdpConfig
 from trinity_udp.drops import Drop
+from trinity_udp.endpoint import Endpoint
 from trinity_udp.lookups import Lookup
-from trinity_udp.main import PriceEndpoint, make_price_endpoint
+from trinity_udp.main import make_price_endpoint
 from udp.counter import ASSETS, Shelf, make_price
 
 IP_RECVERR = 11
@@ -28,7 +29,7 @@ IP_RECVERR = 11
 @asynccontextmanager
 async def serving(
     shelf: Shelf, *, lookup: Lookup[str, price_pb2.Price] | None = None, **settings: Any
-) -> AsyncIterator[PriceEndpoint]:
+) -> AsyncIterator[Endpoint]:
     config = UdpConfig(**{"listen": ("127.0.0.1:0",), **settings})
     async with make_price_endpoint(
         config=config, replica=shelf, assets=ASSETS, lookup=lookup, clock=SystemClock()
@@ -62,7 +63,7 @@ class Peer:
 def peer() -> Any:
     peers: list[Peer] = []
 
-    def make(endpoint: PriceEndpoint, number: int = 0) -> Peer:
+    def make(endpoint: Endpoint, number: int = 0) -> Peer:
         peers.append(Peer(endpoint.addresses[number]))
         return peers[-1]
 

@@ -22,7 +22,8 @@ from trinity_mesh.channels import open_channel
 from trinity_udp.admitting import DEMO
 from trinity_udp.config import ReportUdpConfig, UdpConfig
 from trinity_udp.drops import Drop
-from trinity_udp.main import PriceEndpoint, ReportEndpoint, make_price_endpoint, make_report_endpoint
+from trinity_udp.endpoint import Endpoint
+from trinity_udp.main import make_price_endpoint, make_report_endpoint
 from udp.counter import ASSETS, Shelf, make_price
 from udp.office import A, B, Office, holder
 from udp.scripted_totals import ScriptedQuotas, ScriptedReports, quotas_address, reports_address, telling
@@ -33,7 +34,7 @@ TOLD = "OK 7 USAGE day=123 month=4567 left=995433 1767322800\n"
 class Peer:
     """A client's socket; answers are read as soon as they come."""
 
-    def __init__(self, endpoint: PriceEndpoint | ReportEndpoint) -> None:
+    def __init__(self, endpoint: Endpoint) -> None:
         host, _, port = endpoint.addresses[0].rpartition(":")
         self.answers: asyncio.Queue[bytes] = asyncio.Queue()
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -67,7 +68,7 @@ class Peer:
 class Ports:
     """Both ports of one gateway, and clients of them."""
 
-    def __init__(self, office: Office, prices: PriceEndpoint, reports: ReportEndpoint) -> None:
+    def __init__(self, office: Office, prices: Endpoint, reports: Endpoint) -> None:
         self.office = office
         self.prices, self.reports = prices, reports
         self.at_prices, self.at_reports = Peer(prices), Peer(reports)
