@@ -40,6 +40,8 @@ class Target:
     """gRPC addresses of the feed workers."""
     http: str = ""
     """"host:port"."""
+    reports: str = ""
+    """Likewise, of reports over HTTP."""
     udp: str = ""
     """"host:port" or "[host]:port"."""
     udp_reports: str = ""
@@ -135,6 +137,7 @@ def read_ready(path: Path) -> Target:
             account=grpc.get("account", ""),
             feeds=tuple(text.strip() for text in listed if text.strip()),
             http=value.get("http", ""),
+            reports=value.get("reports", ""),
             udp=value.get("udp", ""),
             udp_reports=value.get("udp_reports", ""),
             key=value.get("key", ""),

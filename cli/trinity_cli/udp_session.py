@@ -56,6 +56,8 @@ def session_target(
     if address:
         target = replace(target, udp=address) if part == "udp" else replace(target, udp_reports=address)
     target.need(part)
+    # Both HTTP ports open sessions, and a mesh may have but one of them.
+    target = replace(target, http=target.http or target.reports)
     target.need("http")
     return replace(target, key=environ.get("TRINITY_KEY") or target.key)
 

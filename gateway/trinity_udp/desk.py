@@ -79,7 +79,7 @@ class Desk(Generic[S, F]):
         if isinstance(queries, Drop):
             self._tally.drop(queries)
             return Reply()
-        tray = Tray[S](self._tally, host=host, mono_ns=mono_ns, unix_ns=unix_ns)
+        tray: Tray[S] = Tray(self._tally, host=host, mono_ns=mono_ns, unix_ns=unix_ns)
         for query in queries:
             caller = self._doors.demo()
             if query.claim is not None:

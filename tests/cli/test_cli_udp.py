@@ -63,6 +63,11 @@ async def test_the_address_of_the_port_may_be_named(trinity: Trinity, used: Smal
     assert "only the port for reports answers that" in done.stderr
 
 
+async def test_a_mesh_of_reports_alone_opens_sessions_at_its_own_http(trinity: Trinity, used: SmallMesh) -> None:
+    used.write_ready(http="", udp="", reports=used.ready["http"])
+    assert (await trinity("udp", "--usage")).exit_code == 0
+
+
 @pytest.mark.parametrize(
     ("ready", "code", "words"),
     [
