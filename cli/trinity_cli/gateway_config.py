@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from trinity_admission.admission_config import AdmissionConfig
 from trinity_http.settings import GatewaySettings, HttpLimits
-from trinity_udp.config import UdpConfig
+from trinity_udp.config import ReportUdpConfig, UdpConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,9 +26,7 @@ class GatewayConfig:
     bridge: GatewaySettings = field(default_factory=GatewaySettings)
     limits: HttpLimits = field(default_factory=HttpLimits)
     udp: UdpConfig = field(default_factory=lambda: UdpConfig(reuse_port=True))
-    reports_udp: UdpConfig = field(
-        default_factory=lambda: UdpConfig(listen=("127.0.0.1:2680", "[::1]:2680"), reuse_port=True)
-    )
+    reports_udp: ReportUdpConfig = field(default_factory=lambda: ReportUdpConfig(reuse_port=True))
     admission: AdmissionConfig = field(default_factory=AdmissionConfig)
 
     def __post_init__(self) -> None:

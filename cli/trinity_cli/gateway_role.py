@@ -25,7 +25,7 @@ from trinity_mesh.config import load
 from trinity_mesh.process import Ready, run_process
 from trinity_udp.admitting import Admitting as UdpAdmitting
 from trinity_udp.endpoint import Endpoint
-from trinity_udp.main import make_endpoint
+from trinity_udp.main import make_endpoint, make_report_endpoint
 
 SECTION: Final = "gateway"
 """Configuration section of this part; its environment variables begin with TRINITY_GATEWAY_."""
@@ -121,7 +121,15 @@ class _Worker:
             )
             waits.append(book.ready())
         if config.report:
-            app = self._app({REPORT: await self._channel(config.report), **own}, ready=self._admission.missing)
+            reports = await self._channel(config.report)
+            app = self._app({REPORT: reports, **own}, ready=self._admission.missing)
+            endpoints["udp_reports"] = make_report_endpoint(
+                config=config.reports_udp,
+                reports=reports,
+                quotas=own[USAGE],
+                clock=self._clock,
+                doors=self._datagrams,
+            )
             doors.append(_Door("reports", app, config.reports_http))
         await _all_ready(waits, stopping, self._clock, config.ready_wait_ms / 1_000)
         facts: dict[str, Any] = {}
