@@ -47,7 +47,7 @@ class Unary:
     ) -> tuple[Answer, Outcome]:
         core, endpoint = self._core, found.target
         binding, renderer = endpoint.binding, endpoint.renderer
-        if not renderer.raw:
+        if not renderer.raw and not renderer.other:
             choose(request.headers.get(b"accept"), _OFFERED)
         body = await core.body(request, endpoint, receive)
         timeout_s = deadline_s(request.headers, core.settings, streaming=False)
