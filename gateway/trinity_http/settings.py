@@ -24,7 +24,7 @@ class GatewaySettings:
     deadline_max_ms: int = 60_000
     """Greatest deadline of a unary call a client may ask for; longer ones are shortened."""
     stream_open_ms: int = 1_000
-    """A stream whose service is silent this long is opened towards the client nevertheless."""
+    """A stream whose service is silent this long is opened towards the client all the same; one of bytes is not."""
     stream_keepalive_ms: int = 15_000
     """Longest silence on a text/event-stream before a comment is sent."""
     streams_max: int = 5_000
