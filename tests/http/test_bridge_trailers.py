@@ -120,8 +120,12 @@ async def test_head_announces_nothing(telling: Stage) -> None:
 
 async def test_a_silent_stream_is_opened_with_what_was_told_by_then(telling: Stage) -> None:
     for silent, told in (("-2", "oak"), ("-1", None)):
-        async with telling.client.stream("GET", f"/v1/count?silent_after={silent}") as response:
+        telling.shelf.release.clear()
+        async with telling.client.stream("GET", f"/v1/count?to=2&silent_after={silent}") as response:
             assert (response.status_code, response.headers.get("x-shelf")) == (200, told)
+            telling.shelf.release.set()
+            await response.aread()
+            assert [item["number"] for item in response.json()] == ["1", "2"]
 
 
 async def test_bytes_wait_for_the_first_of_them_which_tell_what_they_are(telling: Stage) -> None:

@@ -26,7 +26,7 @@ from trinity_core.errors import Reason, TrinityError
 from trinity_core.tables import Form
 from trinity_http import answer
 from trinity_http.app import create_app
-from trinity_http.main import open_price_channel, own_contract
+from trinity_http.main import open_upstream_channel, own_contract
 from trinity_http.reports import SERVICE, with_reports
 from trinity_http.settings import GatewaySettings, HttpLimits
 from trinity_mesh.process import write_json
@@ -88,7 +88,7 @@ class Gateway:
 @contextlib.asynccontextmanager
 async def report_gateway(address: str, *, limits: HttpLimits | None = None) -> AsyncIterator[Gateway]:
     """Serve the report service at an address, until left."""
-    async with open_price_channel(address) as channel:
+    async with open_upstream_channel(address) as channel:
         app = create_app(
             descriptor_set=own_contract(),
             channels={SERVICE: channel},
