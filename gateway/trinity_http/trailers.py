@@ -26,12 +26,12 @@ class TrailingApp:
         self._cycle = cycle
         self._app = app
         self._awaited = False
-        self._lines: list[bytes] = []
+        self._lines = b""
 
-    async def __call__(self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> None:
+    def __call__(self, scope: Scope, receive: ASGIReceiveCallable, send: ASGISendCallable) -> Awaitable[None]:
         """Serve the request."""
         scope["extensions"] = {TRAILERS: {}}  # type: ignore[typeddict-unknown-key]
-        await self._app(scope, receive, self._send)
+        return self._app(scope, receive, self._send)
 
     def _send(self, message: Any) -> Awaitable[None]:
         """Send what the application says; answers without trailers cost nothing but this look."""
@@ -64,7 +64,7 @@ class TrailingApp:
             await cycle.flow.drain()
         if cycle.disconnected:
             return
-        cycle.transport.write(b"0\r\n" + b"".join(self._lines) + b"\r\n")
+        cycle.transport.write(b"0\r\n" + self._lines + b"\r\n")
         cycle.response_complete = True
         cycle.message_event.set()
         if not cycle.keep_alive:
@@ -72,13 +72,13 @@ class TrailingApp:
         cycle.on_response()
 
 
-def _lines(headers: Sequence[tuple[bytes, bytes]]) -> list[bytes]:
+def _lines(headers: Sequence[tuple[bytes, bytes]]) -> bytes:
     lines = []
     for name, value in headers:
         if not _NAME.fullmatch(name) or not _VALUE.fullmatch(value):
             raise ValueError(f"{name!r} is no trailer, or its value none")
         lines.append(name + b": " + value + b"\r\n")
-    return lines
+    return b"".join(lines)
 
 
 _NAME: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
