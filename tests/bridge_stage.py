@@ -98,6 +98,12 @@ class ShelfServer:
 
     _LockBook = _AnyMethod = _GetBook
 
+    async def _PrintBook(self, request: Any, context: Any) -> Any:
+        book = self.message("Book", name=request.name, title="On Shelves")
+        if request.form != "plain":
+            return self.message("PrintBookReply", book=book)
+        return self.message("PrintBookReply", print=self.http_body("text/plain", b"On Shelves\n"))
+
     async def _ListBooks(self, request: Any, context: Any) -> Any:
         books = [self.message("Book", name=f"{request.parent}/books/{tag}", title=tag) for tag in request.tags]
         return self.message("ListBooksResponse", books=books, next_page_token="more")
@@ -126,6 +132,13 @@ class ShelfServer:
         )
 
     async def _StreamFile(self, request: Any, context: Any) -> Any:
+        if request.note == "late":
+            self.waiting.put_nowait("StreamFile")
+            await self.release.wait()
+        await context.send_initial_metadata((("x-shelf", "oak"), ("x-secret", "no")))
+        if request.note == "torn at once":
+            await context.abort(grpc.StatusCode.DATA_LOSS, "torn page")
+        context.set_trailing_metadata((("x-pages", "3"), ("x-secret", "no"), ("x-blob-bin", b"\x00")))
         for part in (b"one,", b"two,", b"three"):
             yield self.http_body("text/csv", part)
         if request.note == "fail":
@@ -166,6 +179,11 @@ class ShelfServer:
         start = getattr(request, "from")
         self.counted = 0
         try:
+            if request.silent_after != -1:
+                await context.send_initial_metadata((("x-shelf", "oak"), ("x-secret", "no")))
+            if request.silent_after < 0:
+                self.waiting.put_nowait("Count")
+                await self.release.wait()
             for number in range(1, request.to + 1):
                 yield self.message("CountReply", number=start + number, padding="x" * request.padding)
                 self.counted += 1

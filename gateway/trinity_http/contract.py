@@ -54,6 +54,8 @@ class Method:
     anonymous: bool
     """May be called without a key."""
     deprecated: bool
+    other_form: str
+    """Name of the response field that may hold the answer in another form; "" for none."""
 
     @property
     def path(self) -> str:
@@ -108,6 +110,7 @@ class Contract:
             scopes=tuple(rules.scopes),
             anonymous=rules.anonymous,
             deprecated=options.deprecated,
+            other_form=rules.other_form,
         )
 
 

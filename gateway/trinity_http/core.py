@@ -29,14 +29,14 @@ from trinity_http.contract import Contract, ContractError
 from trinity_http.cors import Cors
 from trinity_http.endpoint import Endpoint, Endpoints
 from trinity_http.failures import UNFORESEEN, Failure, Failures
-from trinity_http.forward import Metadata, metadata_of
+from trinity_http.forward import Metadata, metadata_of, returned
 from trinity_http.payload import check_media_type, items_of, read_body
 from trinity_http.request import Receive, Request, Send
 from trinity_http.resume import StreamResume
 from trinity_http.router import Found, Router
 from trinity_http.settings import GatewaySettings
 from trinity_http.template import TemplateError
-from trinity_http.upstream import Upstream
+from trinity_http.upstream import Pause, Upstream
 
 log = logging.getLogger(__name__)
 
@@ -127,6 +127,13 @@ class Core:
     def metadata(self, request: Request, principal: Principal | None) -> Metadata:
         """The gRPC metadata of a request's call."""
         return metadata_of(request.headers, self.settings, request_id=request.request_id, principal=principal)
+
+    async def returned(self, upstream: Upstream, first: bytes | Pause) -> Headers:
+        """What of a stream's initial metadata becomes headers; `first` is what came of it first."""
+        wanted = self.settings.return_metadata
+        if not wanted:
+            return []
+        return returned(await upstream.initial(wait=first is not Pause.SILENCE), wanted)
 
     async def body(self, request: Request, endpoint: Endpoint, receive: Receive) -> Body | None:
         """The request's body; None where it has none. Raises TrinityError and ClientGoneError."""

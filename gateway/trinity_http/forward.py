@@ -1,15 +1,15 @@
-"""What of a request's headers a gRPC call is given: its deadline, its metadata, its trace."""
+"""What of a request's headers a gRPC call is given, and what of its metadata goes back."""
 
 from __future__ import annotations
 
 import base64
 import binascii
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Final, TypeAlias
 
 from trinity_core.errors import Reason, TrinityError, invalid_field
-from trinity_http.answer import Principal
+from trinity_http.answer import Headers, Principal
 from trinity_http.settings import GatewaySettings
 from trinity_mesh.interceptors import REQUEST_ID_KEY
 
@@ -77,10 +77,20 @@ def metadata_of(
     return tuple(found)
 
 
+def returned(metadata: Iterable[tuple[str, str | bytes]] | None, wanted: Collection[str]) -> Headers:
+    """What of a call's metadata goes back to the client; what is no header's value is left out."""
+    return [
+        (key.encode("ascii"), value.encode("ascii"))
+        for key, value in metadata or ()
+        if key in wanted and isinstance(value, str) and _HEADER_VALUE.fullmatch(value)
+    ]
+
+
 _GRPC_UNITS: Final = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
 _GRPC_TIMEOUT: Final = re.compile(rb"([0-9]{1,8})([HMSmun])")
 _REQUEST_TIMEOUT: Final = re.compile(rb"([0-9]{1,9}(?:\.[0-9]{1,9})?)(s|ms)?")
 _TRACEPARENT: Final = re.compile(rb"(?!ff)[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
 _NO_TRACE: Final = re.compile(rb"-0{32}-|-0{16}-")
 _PRINTABLE: Final = re.compile(rb"[\x20-\x7e]*")
+_HEADER_VALUE: Final = re.compile(r"[\x20-\x7e]*")
 _TRACESTATE_LENGTH_MAX: Final = 512

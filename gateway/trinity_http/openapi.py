@@ -179,10 +179,11 @@ def _body(endpoint: Endpoint, schemas: Schemas) -> dict[str, Any] | None:
 def _response(endpoint: Endpoint, schemas: Schemas) -> dict[str, Any]:
     method, field = endpoint.method, endpoint.binding.response_field
     if endpoint.renderer.raw:
-        return {"description": "The content.", "content": {"*/*": {"schema": {"type": "string", "format": "binary"}}}}
+        return {"description": "The content.", "content": _ANYTHING}
     schema: Schema = schemas.message(method.output) if field is None else schemas.field(field)
     if not method.server_streaming:
-        return {"description": "The answer.", "content": {JSON_ARRAY: {"schema": schema}}}
+        content = {JSON_ARRAY: {"schema": schema}, **(_ANYTHING if endpoint.renderer.other else {})}
+        return {"description": "The answer.", "content": content}
     return {
         "description": 'A stream, in the form that Accept asks for. A last item `{"error": …}` tells of a failure.',
         "content": {
@@ -222,6 +223,7 @@ def _summary(comment: str) -> str:
     return (found[0] if found else first).rstrip(".")
 
 
+_ANYTHING: Final[dict[str, Any]] = {"*/*": {"schema": {"type": "string", "format": "binary"}}}
 _OPERATIONS: Final = frozenset({"get", "put", "post", "delete", "options", "head", "patch", "trace"})
 _PCHAR: Final = "-._~!$&'()+,;=@"
 _SENTENCE: Final = re.compile(r".+?\.(?=\s|$)")

@@ -14,6 +14,7 @@ import socket
 from enum import Enum
 from typing import Any, Final
 
+from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.datastructures import Headers
@@ -22,6 +23,7 @@ from websockets.http11 import Request, Response
 from trinity_core.errors import Reason, TrinityError
 from trinity_http.failures import Failures
 from trinity_http.guard import NEVER, ConnectionGuard
+from trinity_http.trailers import TrailingApp
 
 
 class Inbound(Enum):
@@ -172,6 +174,10 @@ class GuardedHttp(HttpToolsProtocol):
         """The WebSocket protocol takes the connection over, and its place under the guard."""
         self._leave()
         super().handle_websocket_upgrade()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        """Let the application send trailers."""
+        super()._start_asgi_task(cycle, TrailingApp(cycle, app))
 
     def _unsupported_upgrade_warning(self) -> None:
         """An upgrade we do not know is ignored, as RFC 9110 allows, without a line in the log."""

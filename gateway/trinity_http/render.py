@@ -8,6 +8,7 @@ from google.protobuf.message import DecodeError, Message
 
 from trinity_core.errors import Reason, TrinityError
 from trinity_http.bind import HTTP_BODY, Binding
+from trinity_http.contract import ContractError
 from trinity_http.message_types import Types
 from trinity_http.protojson_write import JsonWriter
 from trinity_http.wellknown import Unwritable
@@ -26,6 +27,15 @@ class Renderer:
         shown = binding.method.output if self._field is None else self._field.message_type
         self.raw = shown is not None and shown.full_name == HTTP_BODY and not (self._field and self._field.is_repeated)
         """The answer is google.api.HttpBody: its own media type, bytes as they are."""
+        self.other = binding.method.other_form
+        """Field that is the answer where it is set, and whose service judges Accept; "" for none."""
+        if self.other:
+            found = binding.method.output.fields_by_name.get(self.other)
+            kind = found.message_type if found is not None and not found.is_repeated else None
+            if kind is None or kind.full_name != HTTP_BODY or binding.method.server_streaming:
+                raise ContractError(
+                    f"{binding.method.full_name}: other_form must name a google.api.HttpBody of its one response"
+                )
 
     def parse(self, data: bytes) -> Message:
         """The response in protobuf's binary form as a message. Raises TrinityError BACKEND_ERROR."""
@@ -37,8 +47,12 @@ class Renderer:
     def body(self, message: Message) -> tuple[bytes, bytes]:
         """Media type and bytes of a response. Raises TrinityError BACKEND_ERROR when it has no JSON form."""
         field = self._field
+        shown: Any
+        if self.other and message.HasField(self.other):
+            shown = getattr(message, self.other)
+            return _media_type(shown.content_type), shown.data
         if self.raw:
-            shown: Any = message if field is None else getattr(message, field.name)
+            shown = message if field is None else getattr(message, field.name)
             return _media_type(shown.content_type), shown.data
         try:
             if field is None:

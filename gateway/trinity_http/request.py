@@ -11,11 +11,14 @@ Scope: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send: TypeAlias = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
+TRAILERS: Final = "http.response.trailers"
+"""The ASGI extension, and the message, of trailers."""
+
 
 class Request:
     """What an ASGI scope says, taken apart once."""
 
-    __slots__ = ("address", "headers", "http_version", "method", "query", "raw_path", "request_id")
+    __slots__ = ("address", "headers", "http_version", "method", "query", "raw_path", "request_id", "takes_trailers")
 
     def __init__(self, scope: Scope) -> None:
         headers: dict[bytes, bytes] = {}
@@ -30,6 +33,8 @@ class Request:
         self.raw_path: bytes = scope.get("raw_path") or scope["path"].encode("utf-8")
         self.query: bytes = scope["query_string"]
         self.http_version: str = scope.get("http_version", "1.1")
+        self.takes_trailers: bool = TRAILERS in scope.get("extensions", ())
+        """The server can send trailers after the body."""
         given = headers.get(b"x-request-id")
         self.request_id = (
             given.decode("ascii") if given is not None and _REQUEST_ID.fullmatch(given) else os.urandom(16).hex()

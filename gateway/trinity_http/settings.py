@@ -24,7 +24,7 @@ class GatewaySettings:
     deadline_max_ms: int = 60_000
     """Greatest deadline of a unary call a client may ask for; longer ones are shortened."""
     stream_open_ms: int = 1_000
-    """A stream whose service is silent this long is opened towards the client nevertheless."""
+    """A stream whose service is silent this long is opened towards the client all the same; one of bytes is not."""
     stream_keepalive_ms: int = 15_000
     """Longest silence on a text/event-stream before a comment is sent."""
     streams_max: int = 5_000
@@ -36,7 +36,9 @@ class GatewaySettings:
     forward_headers: tuple[str, ...] = ()
     """Request headers sent on as gRPC metadata, lower case; tracing and request id always go."""
     return_metadata: tuple[str, ...] = ()
-    """gRPC initial metadata sent back as response headers, lower case."""
+    """gRPC initial metadata sent back as response headers, lower case; of streams as well."""
+    return_trailers: tuple[str, ...] = ()
+    """gRPC trailing metadata of streams of google.api.HttpBody sent back as HTTP/1.1 trailers, lower case."""
     trusted_proxies: tuple[str, ...] = ()
     """Networks (CIDR) of proxies in front of this gateway whose X-Forwarded-For tells a client's address."""
     cors_origins: tuple[str, ...] = ()
@@ -58,7 +60,7 @@ class GatewaySettings:
                 raise ValueError(f"{name} must be at least {_STREAM_MS_MIN}")
         if self.deadline_default_ms > self.deadline_max_ms:
             raise ValueError("deadline_default_ms must not be greater than deadline_max_ms")
-        for name in ("forward_headers", "return_metadata"):
+        for name in ("forward_headers", "return_metadata", "return_trailers"):
             for header in getattr(self, name):
                 if header != header.lower() or not header or not header.isascii():
                     raise ValueError(f"{name}: {header!r} must be a header's name in lower case")
@@ -66,6 +68,9 @@ class GatewaySettings:
                     raise ValueError(f"{name}: {header!r} belongs to one hop and cannot be passed on")
                 if header.startswith("x-trinity-"):
                     raise ValueError(f"{name}: {header!r} is what the parts of the mesh tell each other")
+        for header in self.return_trailers:
+            if header in _NEVER_TRAILERS:
+                raise ValueError(f"return_trailers: {header!r} must be known before the body and cannot come after it")
         Networks(self.trusted_proxies)
 
 
@@ -106,6 +111,28 @@ class HttpLimits:
 
 
 _STREAM_MS_MIN = 10
+_NEVER_TRAILERS = frozenset(
+    {
+        "age",
+        "authorization",
+        "cache-control",
+        "content-disposition",
+        "content-encoding",
+        "content-range",
+        "cookie",
+        "date",
+        "etag",
+        "expires",
+        "last-modified",
+        "location",
+        "pragma",
+        "retry-after",
+        "set-cookie",
+        "vary",
+        "www-authenticate",
+    }
+)
+"""What says how to read, keep or route an answer, or who may (RFC 9110, section 6.5.1)."""
 _HOP_BY_HOP = frozenset(
     {
         "connection",

@@ -15,11 +15,11 @@ from trinity_http.answer import Admitted, Answer, Call, Outcome
 from trinity_http.core import Core, counted
 from trinity_http.endpoint import Endpoint
 from trinity_http.failures import NO_STORE
-from trinity_http.forward import deadline_s
+from trinity_http.forward import deadline_s, returned
 from trinity_http.framing import OFFERED, Framing, Octets, framing_of
 from trinity_http.negotiate import choose
 from trinity_http.payload import ClientGoneError
-from trinity_http.request import Receive, Request, Send
+from trinity_http.request import TRAILERS, Receive, Request, Send
 from trinity_http.router import Found
 from trinity_http.upstream import Pause, Upstream
 
@@ -97,10 +97,14 @@ class Streams:
         try:
             # Until the first message an error can still be a status; a silent service is opened towards the client.
             first = await upstream.next(self._open_s)
+            while first is Pause.SILENCE and endpoint.renderer.raw:
+                # What the bytes are is known with the first of them only, so there is nothing to say before.
+                first = await upstream.next(self._open_s)
             if first is Pause.GONE:
                 raise ClientGoneError
             if isinstance(first, bytes) and endpoint.renderer.raw:
                 framing = Octets(endpoint.renderer.body(endpoint.renderer.parse(first))[0])
+            told = await core.returned(upstream, first)
         except ClientGoneError:
             raise
         except Exception as error:
@@ -110,11 +114,18 @@ class Streams:
         except TrinityError as error:
             return core.failure_of(error, "", request).answer()
         admitted.opened(upstream.end)
-        own = [(b"content-type", framing.media_type), NO_STORE, *framing.headers, *extra]
-        await send({"type": "http.response.start", "status": 200, "headers": core.headers_of(request, own)})
+        own = [(b"content-type", framing.media_type), NO_STORE, *framing.headers, *told, *extra]
+        trailers = core.settings.return_trailers if endpoint.renderer.raw and request.takes_trailers else ()
+        if trailers:
+            own.append((b"trailer", ", ".join(trailers).encode("ascii")))
+        start = {"type": "http.response.start", "status": 200, "headers": core.headers_of(request, own)}
+        await send({**start, "trailers": True} if trailers else start)
         try:
             if await self._pump(first, endpoint, admitted, framing, upstream, send):
+                last = returned(await upstream.trailing(), trailers) if trailers else []
                 await send({"type": "http.response.body", "body": framing.end()})
+                if trailers:
+                    await send({"type": TRAILERS, "headers": last})
         except Exception as error:
             failure = core.failure_of(error, endpoint.method.service, request)
             await send({"type": "http.response.body", "body": framing.failure(failure.body), "more_body": True})

@@ -13,7 +13,7 @@ from trinity_http.conditional import not_modified
 from trinity_http.core import Core, counted
 from trinity_http.endpoint import Endpoint
 from trinity_http.failures import NO_STORE
-from trinity_http.forward import deadline_s
+from trinity_http.forward import deadline_s, returned
 from trinity_http.framing import JSON_ARRAY
 from trinity_http.negotiate import choose
 from trinity_http.payload import ClientGoneError
@@ -47,7 +47,7 @@ class Unary:
     ) -> tuple[Answer, Outcome]:
         core, endpoint = self._core, found.target
         binding, renderer = endpoint.binding, endpoint.renderer
-        if not renderer.raw:
+        if not renderer.raw and not renderer.other:
             choose(request.headers.get(b"accept"), _OFFERED)
         body = await core.body(request, endpoint, receive)
         timeout_s = deadline_s(request.headers, core.settings, streaming=False)
@@ -66,7 +66,7 @@ class Unary:
         media_type, data = renderer.body(response)
         own: Headers = [(b"content-type", media_type), NO_STORE]
         if core.settings.return_metadata:
-            own.extend(self._returned(await answered.initial_metadata()))
+            own.extend(returned(await answered.initial_metadata(), core.settings.return_metadata))
         return Answer(200, own, data), Outcome(Code.OK, 200, response=response)
 
     def _render(self, local: Rendered | Message, endpoint: Endpoint, request: Request) -> tuple[Answer, Outcome]:
@@ -99,14 +99,6 @@ class Unary:
             for task in watching:
                 task.cancel()
         return response
-
-    def _returned(self, metadata: Any) -> Headers:
-        wanted = self._core.settings.return_metadata
-        return [
-            (key.encode("ascii"), value.encode("ascii"))
-            for key, value in metadata or ()
-            if key in wanted and isinstance(value, str)
-        ]
 
 
 async def _cancel_when_gone(answered: Any, receive: Receive) -> None:

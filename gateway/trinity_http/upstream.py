@@ -63,6 +63,26 @@ class Upstream:
         assert isinstance(response, bytes)
         return response
 
+    async def initial(self, *, wait: bool) -> Sequence[tuple[str, str | bytes]]:
+        """The call's initial metadata; unless `wait` nothing where it has not come yet.
+
+        With a message, or the end, it has come.
+        """
+        if wait:
+            return tuple(await self._call.initial_metadata())
+        asking = asyncio.ensure_future(self._call.initial_metadata())
+        await asyncio.wait((asking,), timeout=0)
+        if not asking.done():
+            asking.cancel()
+            await asyncio.wait((asking,))
+        if asking.cancelled() or asking.exception() is not None:
+            return ()
+        return tuple(asking.result())
+
+    async def trailing(self) -> Sequence[tuple[str, str | bytes]]:
+        """The trailing metadata of a stream that is done."""
+        return tuple(await self._call.trailing_metadata())
+
     def end(self, why: TrinityError | Pause) -> None:
         """End the call; `next` then says why. The first reason counts."""
         if self._why is None:

@@ -88,6 +88,7 @@ class Sockets:
                 invoked = endpoint.invoke(payload, timeout=timeout_s, metadata=metadata)
                 upstream = Upstream(invoked)
                 first = await upstream.next(self._open_s)
+            told = await core.returned(upstream, first)
         except Exception as error:
             if upstream is not None:
                 await upstream.close()
@@ -105,7 +106,7 @@ class Sockets:
         admitted.opened(upstream.end)
         listening: asyncio.Future[None] | None = None
         try:
-            headers = [(b"x-request-id", request.request_id.encode("ascii")), *extra]
+            headers = [(b"x-request-id", request.request_id.encode("ascii")), *told, *extra]
             await send({"type": "websocket.accept", "headers": headers})
             listening = asyncio.ensure_future(self._listen(found, request, invoked, upstream, receive))
             await self._pump(first, endpoint, request, admitted, upstream, send)

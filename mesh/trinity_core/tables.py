@@ -180,7 +180,9 @@ class JsonWriter:
         return b""
 
     def mark(self, *, rows: int, sha256: str) -> bytes:
-        """An object with the one member `end`."""
+        """An object with the one member `end`; the rows may have been written by another than this."""
+        if rows:
+            self._before = ",\n"
         return self._items([f'{{"end":{{"rows":"{rows}","sha256":"{sha256}"}}}}'])
 
     def tail(self) -> bytes:

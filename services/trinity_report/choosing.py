@@ -1,4 +1,4 @@
-"""In which form an export comes, as the request or its Accept says (RFC 9110, section 12.5.1), and how it ends."""
+"""The form of a report, as the request or its Accept says (RFC 9110, section 12.5.1), and how an export ends."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def form_of(number: int, accept: str | None) -> Form:
             best, best_quality = form, quality
     if best is None:
         raise TrinityError(
-            Reason.NOT_ACCEPTABLE, f"an export comes as {', '.join(_OFFERED)}; Accept allows none of them"
+            Reason.NOT_ACCEPTABLE, f"a report comes as {', '.join(_OFFERED)}; Accept allows none of them"
         )
     return best
 

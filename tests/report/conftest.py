@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from report.database import empty, make_database, stores_of
+from report.report_gateway import Gateway, report_gateway
 from report.small_report import SmallReport
 from stores import Stores
 
@@ -35,4 +36,11 @@ async def url(made_database: str) -> str:
 async def report(url: str) -> AsyncIterator[SmallReport]:
     """A service without a copy."""
     async with SmallReport(url).running() as running:
+        yield running
+
+
+@pytest.fixture
+async def gateway(report: SmallReport) -> AsyncIterator[Gateway]:
+    """Our gateway in front of it."""
+    async with report_gateway(report.address) as running:
         yield running

@@ -155,12 +155,18 @@ class MethodRules(_message.Message):
     ANONYMOUS_FIELD_NUMBER: _builtins.int
     UDP_COMMAND_FIELD_NUMBER: _builtins.int
     IDEMPOTENT_FIELD_NUMBER: _builtins.int
+    OTHER_FORM_FIELD_NUMBER: _builtins.int
     anonymous: _builtins.bool
     """The method may be called with no key at all."""
     udp_command: _builtins.str
     """First word of the text datagram that this method answers; empty: not served over UDP."""
     idempotent: _builtins.bool
     """The method may be repeated or hedged without asking twice for an effect."""
+    other_form: _builtins.str
+    """Field of the response, a google.api.HttpBody, that holds all of it in another form (CSV, say)
+    where the caller asked for one. Where it is set it is the answer over HTTP, in place of JSON.
+    The service judges Accept itself; a gateway forwards it as the metadata `accept`.
+    """
     @_builtins.property
     def scopes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Scopes that the caller's key must hold, all of them. Empty: any valid key."""
@@ -172,10 +178,11 @@ class MethodRules(_message.Message):
         anonymous: _builtins.bool = ...,
         udp_command: _builtins.str = ...,
         idempotent: _builtins.bool = ...,
+        other_form: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["anonymous", b"anonymous", "idempotent", b"idempotent", "scopes", b"scopes", "udp_command", b"udp_command"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["anonymous", b"anonymous", "idempotent", b"idempotent", "other_form", b"other_form", "scopes", b"scopes", "udp_command", b"udp_command"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

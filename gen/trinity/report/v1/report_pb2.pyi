@@ -4,6 +4,7 @@ isort:skip_file
 Reports of what was answered."""
 
 from collections import abc as _abc
+from google.api import httpbody_pb2 as _httpbody_pb2
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
@@ -31,7 +32,7 @@ class _FormatEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Format.ValueTy
     FORMAT_UNSPECIFIED: _Format.ValueType  # 0
     """In a request: JSON, or what Accept asks for."""
     FORMAT_JSON: _Format.ValueType  # 1
-    """One JSON array."""
+    """A ProtoJSON object, of an export one JSON array."""
     FORMAT_CSV: _Format.ValueType  # 2
     """RFC 4180."""
     FORMAT_TSV: _Format.ValueType  # 3
@@ -40,12 +41,12 @@ class _FormatEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Format.ValueTy
     """Aligned columns for people."""
 
 class Format(_Format, metaclass=_FormatEnumTypeWrapper):
-    """Form of an export."""
+    """Form of a report."""
 
 FORMAT_UNSPECIFIED: Format.ValueType  # 0
 """In a request: JSON, or what Accept asks for."""
 FORMAT_JSON: Format.ValueType  # 1
-"""One JSON array."""
+"""A ProtoJSON object, of an export one JSON array."""
 FORMAT_CSV: Format.ValueType  # 2
 """RFC 4180."""
 FORMAT_TSV: Format.ValueType  # 3
@@ -198,12 +199,18 @@ class ListUsageRequest(_message.Message):
     ASSOCIATE_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    FORMAT_FIELD_NUMBER: _builtins.int
+    RAW_CELLS_FIELD_NUMBER: _builtins.int
     associate: _builtins.str
     """Associate; empty means the caller's own, and for admins all."""
     page_size: _builtins.int
     """Most rows to return; 0 means 100."""
     page_token: _builtins.str
     """`next_page_token` of the page before, with the same filter; empty for the first page."""
+    format: Global___Format.ValueType
+    """Form of the answer over HTTP; others than JSON come in `table`."""
+    raw_cells: _builtins.bool
+    """Leave cells of a table that a spreadsheet would take for a formula as they are."""
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
         """Not before this time; counted by hours, so the hour that holds it is in."""
@@ -245,10 +252,12 @@ class ListUsageRequest(_message.Message):
         associate: _builtins.str = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        format: Global___Format.ValueType = ...,
+        raw_cells: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["assets", b"assets", "associate", b"associate", "end_time", b"end_time", "key_ids", b"key_ids", "methods", b"methods", "outcomes", b"outcomes", "page_size", b"page_size", "page_token", b"page_token", "start_time", b"start_time", "transports", b"transports"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["assets", b"assets", "associate", b"associate", "end_time", b"end_time", "format", b"format", "key_ids", b"key_ids", "methods", b"methods", "outcomes", b"outcomes", "page_size", b"page_size", "page_token", b"page_token", "raw_cells", b"raw_cells", "start_time", b"start_time", "transports", b"transports"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -263,13 +272,21 @@ class ListUsageResponse(_message.Message):
     ROWS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     SERVED_FROM_FIELD_NUMBER: _builtins.int
+    TABLE_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
     """Token of the next page; empty on the last."""
     served_from: Global___ServedFrom.ValueType
     """Where they were read."""
     @_builtins.property
     def rows(self) -> _containers.RepeatedCompositeFieldContainer[Global___UsageRow]:
-        """The rows, newest hour first."""
+        """The rows, newest hour first; none where `table` has them."""
+
+    @_builtins.property
+    def table(self) -> _httpbody_pb2.HttpBody:
+        """The rows as CSV, TSV or text, with the columns of an export, where `format` or Accept asks for it.
+        The rest of the answer comes as initial metadata (over HTTP: headers) as well: x-next-page-token,
+        x-served-from.
+        """
 
     def __init__(
         self,
@@ -277,10 +294,11 @@ class ListUsageResponse(_message.Message):
         rows: _abc.Iterable[Global___UsageRow] | None = ...,
         next_page_token: _builtins.str = ...,
         served_from: Global___ServedFrom.ValueType = ...,
+        table: _httpbody_pb2.HttpBody | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["table", b"table"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "rows", b"rows", "served_from", b"served_from"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "rows", b"rows", "served_from", b"served_from", "table", b"table"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -301,8 +319,14 @@ class SummarizeUsageRequest(_message.Message):
     KEY_IDS_FIELD_NUMBER: _builtins.int
     ASSOCIATE_FIELD_NUMBER: _builtins.int
     GROUP_BY_FIELD_NUMBER: _builtins.int
+    FORMAT_FIELD_NUMBER: _builtins.int
+    RAW_CELLS_FIELD_NUMBER: _builtins.int
     associate: _builtins.str
     """Associate; empty means the caller's own, and for admins all."""
+    format: Global___Format.ValueType
+    """Form of the answer over HTTP; others than JSON come in `table`."""
+    raw_cells: _builtins.bool
+    """Leave cells of a table that a spreadsheet would take for a formula as they are."""
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
         """Not before this time; counted by hours, so the hour that holds it is in."""
@@ -347,10 +371,12 @@ class SummarizeUsageRequest(_message.Message):
         key_ids: _abc.Iterable[_builtins.str] | None = ...,
         associate: _builtins.str = ...,
         group_by: _abc.Iterable[Global___GroupBy.ValueType] | None = ...,
+        format: Global___Format.ValueType = ...,
+        raw_cells: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["assets", b"assets", "associate", b"associate", "end_time", b"end_time", "group_by", b"group_by", "key_ids", b"key_ids", "methods", b"methods", "outcomes", b"outcomes", "start_time", b"start_time", "transports", b"transports"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["assets", b"assets", "associate", b"associate", "end_time", b"end_time", "format", b"format", "group_by", b"group_by", "key_ids", b"key_ids", "methods", b"methods", "outcomes", b"outcomes", "raw_cells", b"raw_cells", "start_time", b"start_time", "transports", b"transports"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -399,6 +425,7 @@ class SummarizeUsageResponse(_message.Message):
     UNBILLED_FIELD_NUMBER: _builtins.int
     TRUNCATED_FIELD_NUMBER: _builtins.int
     SERVED_FROM_FIELD_NUMBER: _builtins.int
+    TABLE_FIELD_NUMBER: _builtins.int
     billed: _builtins.int
     """Sum of all billed answers, of groups that were cut off as well."""
     unbilled: _builtins.int
@@ -409,7 +436,14 @@ class SummarizeUsageResponse(_message.Message):
     """Where they were read."""
     @_builtins.property
     def sums(self) -> _containers.RepeatedCompositeFieldContainer[Global___UsageSum]:
-        """The sums, greatest first; at most 10000."""
+        """The sums, greatest first; at most 10000. None where `table` has them."""
+
+    @_builtins.property
+    def table(self) -> _httpbody_pb2.HttpBody:
+        """The sums as CSV, TSV or text: a column for each of `group_by`, then billed and unbilled, where
+        `format` or Accept asks for it. The rest of the answer comes as initial metadata (over HTTP:
+        headers) as well: x-total-billed, x-total-unbilled, x-truncated, x-served-from.
+        """
 
     def __init__(
         self,
@@ -419,10 +453,11 @@ class SummarizeUsageResponse(_message.Message):
         unbilled: _builtins.int = ...,
         truncated: _builtins.bool = ...,
         served_from: Global___ServedFrom.ValueType = ...,
+        table: _httpbody_pb2.HttpBody | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["table", b"table"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["billed", b"billed", "served_from", b"served_from", "sums", b"sums", "truncated", b"truncated", "unbilled", b"unbilled"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["billed", b"billed", "served_from", b"served_from", "sums", b"sums", "table", b"table", "truncated", b"truncated", "unbilled", b"unbilled"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

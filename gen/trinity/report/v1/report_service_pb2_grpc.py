@@ -59,7 +59,7 @@ class ReportServiceServicer:
 
     def ListUsage(self, request, context):
         """Lists usage by hour, newest first, in pages.
-        Errors: INVALID_ARGUMENT (INVALID_FIELD, INVALID_PAGE_TOKEN), NOT_FOUND
+        Errors: INVALID_ARGUMENT (INVALID_FIELD, INVALID_PAGE_TOKEN, NOT_ACCEPTABLE), NOT_FOUND
         (UNKNOWN_ASSOCIATE, UNKNOWN_KEY), UNAVAILABLE (STORE_UNAVAILABLE).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -68,8 +68,8 @@ class ReportServiceServicer:
 
     def SummarizeUsage(self, request, context):
         """Sums usage by groups.
-        Errors: INVALID_ARGUMENT (INVALID_FIELD), NOT_FOUND (UNKNOWN_ASSOCIATE,
-        UNKNOWN_KEY), UNAVAILABLE (STORE_UNAVAILABLE).
+        Errors: INVALID_ARGUMENT (INVALID_FIELD, NOT_ACCEPTABLE), NOT_FOUND
+        (UNKNOWN_ASSOCIATE, UNKNOWN_KEY), UNAVAILABLE (STORE_UNAVAILABLE).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -79,7 +79,9 @@ class ReportServiceServicer:
         """Streams all rows in one of four forms. The last message's trailing metadata
         (over HTTP: the last line or trailer) has the number of rows and the SHA-256
         of everything before, so that a cut export is seen.
-        Errors: as ListUsage.
+        Errors: INVALID_ARGUMENT (INVALID_FIELD, NOT_ACCEPTABLE), NOT_FOUND
+        (UNKNOWN_ASSOCIATE, UNKNOWN_KEY), RESOURCE_EXHAUSTED (TOO_MANY_STREAMS),
+        UNAVAILABLE (STORE_UNAVAILABLE).
         buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -36,19 +36,21 @@ class ReportServiceStub:
     def __new__(cls, channel: _aio.Channel) -> ReportServiceAsyncStub: ...
     ListUsage: _grpc.UnaryUnaryMultiCallable[_report_pb2.ListUsageRequest, _report_pb2.ListUsageResponse]
     """Lists usage by hour, newest first, in pages.
-    Errors: INVALID_ARGUMENT (INVALID_FIELD, INVALID_PAGE_TOKEN), NOT_FOUND
+    Errors: INVALID_ARGUMENT (INVALID_FIELD, INVALID_PAGE_TOKEN, NOT_ACCEPTABLE), NOT_FOUND
     (UNKNOWN_ASSOCIATE, UNKNOWN_KEY), UNAVAILABLE (STORE_UNAVAILABLE).
     """
     SummarizeUsage: _grpc.UnaryUnaryMultiCallable[_report_pb2.SummarizeUsageRequest, _report_pb2.SummarizeUsageResponse]
     """Sums usage by groups.
-    Errors: INVALID_ARGUMENT (INVALID_FIELD), NOT_FOUND (UNKNOWN_ASSOCIATE,
-    UNKNOWN_KEY), UNAVAILABLE (STORE_UNAVAILABLE).
+    Errors: INVALID_ARGUMENT (INVALID_FIELD, NOT_ACCEPTABLE), NOT_FOUND
+    (UNKNOWN_ASSOCIATE, UNKNOWN_KEY), UNAVAILABLE (STORE_UNAVAILABLE).
     """
     ExportUsage: _grpc.UnaryStreamMultiCallable[_report_pb2.ExportUsageRequest, _httpbody_pb2.HttpBody]
     """Streams all rows in one of four forms. The last message's trailing metadata
     (over HTTP: the last line or trailer) has the number of rows and the SHA-256
     of everything before, so that a cut export is seen.
-    Errors: as ListUsage.
+    Errors: INVALID_ARGUMENT (INVALID_FIELD, NOT_ACCEPTABLE), NOT_FOUND
+    (UNKNOWN_ASSOCIATE, UNKNOWN_KEY), RESOURCE_EXHAUSTED (TOO_MANY_STREAMS),
+    UNAVAILABLE (STORE_UNAVAILABLE).
     buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
     """
 
@@ -59,19 +61,21 @@ class ReportServiceAsyncStub(ReportServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     ListUsage: _aio.UnaryUnaryMultiCallable[_report_pb2.ListUsageRequest, _report_pb2.ListUsageResponse]  # type: ignore[assignment]
     """Lists usage by hour, newest first, in pages.
-    Errors: INVALID_ARGUMENT (INVALID_FIELD, INVALID_PAGE_TOKEN), NOT_FOUND
+    Errors: INVALID_ARGUMENT (INVALID_FIELD, INVALID_PAGE_TOKEN, NOT_ACCEPTABLE), NOT_FOUND
     (UNKNOWN_ASSOCIATE, UNKNOWN_KEY), UNAVAILABLE (STORE_UNAVAILABLE).
     """
     SummarizeUsage: _aio.UnaryUnaryMultiCallable[_report_pb2.SummarizeUsageRequest, _report_pb2.SummarizeUsageResponse]  # type: ignore[assignment]
     """Sums usage by groups.
-    Errors: INVALID_ARGUMENT (INVALID_FIELD), NOT_FOUND (UNKNOWN_ASSOCIATE,
-    UNKNOWN_KEY), UNAVAILABLE (STORE_UNAVAILABLE).
+    Errors: INVALID_ARGUMENT (INVALID_FIELD, NOT_ACCEPTABLE), NOT_FOUND
+    (UNKNOWN_ASSOCIATE, UNKNOWN_KEY), UNAVAILABLE (STORE_UNAVAILABLE).
     """
     ExportUsage: _aio.UnaryStreamMultiCallable[_report_pb2.ExportUsageRequest, _httpbody_pb2.HttpBody]  # type: ignore[assignment]
     """Streams all rows in one of four forms. The last message's trailing metadata
     (over HTTP: the last line or trailer) has the number of rows and the SHA-256
     of everything before, so that a cut export is seen.
-    Errors: as ListUsage.
+    Errors: INVALID_ARGUMENT (INVALID_FIELD, NOT_ACCEPTABLE), NOT_FOUND
+    (UNKNOWN_ASSOCIATE, UNKNOWN_KEY), RESOURCE_EXHAUSTED (TOO_MANY_STREAMS),
+    UNAVAILABLE (STORE_UNAVAILABLE).
     buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
     """
 
@@ -85,7 +89,7 @@ class ReportServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_report_pb2.ListUsageResponse, _abc.Awaitable[_report_pb2.ListUsageResponse]]:
         """Lists usage by hour, newest first, in pages.
-        Errors: INVALID_ARGUMENT (INVALID_FIELD, INVALID_PAGE_TOKEN), NOT_FOUND
+        Errors: INVALID_ARGUMENT (INVALID_FIELD, INVALID_PAGE_TOKEN, NOT_ACCEPTABLE), NOT_FOUND
         (UNKNOWN_ASSOCIATE, UNKNOWN_KEY), UNAVAILABLE (STORE_UNAVAILABLE).
         """
 
@@ -96,8 +100,8 @@ class ReportServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_report_pb2.SummarizeUsageResponse, _abc.Awaitable[_report_pb2.SummarizeUsageResponse]]:
         """Sums usage by groups.
-        Errors: INVALID_ARGUMENT (INVALID_FIELD), NOT_FOUND (UNKNOWN_ASSOCIATE,
-        UNKNOWN_KEY), UNAVAILABLE (STORE_UNAVAILABLE).
+        Errors: INVALID_ARGUMENT (INVALID_FIELD, NOT_ACCEPTABLE), NOT_FOUND
+        (UNKNOWN_ASSOCIATE, UNKNOWN_KEY), UNAVAILABLE (STORE_UNAVAILABLE).
         """
 
     @_abc_1.abstractmethod
@@ -109,7 +113,9 @@ class ReportServiceServicer(metaclass=_abc_1.ABCMeta):
         """Streams all rows in one of four forms. The last message's trailing metadata
         (over HTTP: the last line or trailer) has the number of rows and the SHA-256
         of everything before, so that a cut export is seen.
-        Errors: as ListUsage.
+        Errors: INVALID_ARGUMENT (INVALID_FIELD, NOT_ACCEPTABLE), NOT_FOUND
+        (UNKNOWN_ASSOCIATE, UNKNOWN_KEY), RESOURCE_EXHAUSTED (TOO_MANY_STREAMS),
+        UNAVAILABLE (STORE_UNAVAILABLE).
         buf:lint:ignore RPC_RESPONSE_STANDARD_NAME
         """
 
