@@ -122,7 +122,9 @@ class _Worker:
             waits.append(book.ready())
         if config.report:
             reports = await self._channel(config.report)
-            app = self._app({REPORT: reports, **own}, ready=self._admission.missing)
+            app = self._app(
+                {REPORT: reports, **own}, ready=self._admission.missing, settings=with_reports(config.bridge)
+            )
             endpoints["udp_reports"] = make_report_endpoint(
                 config=config.reports_udp,
                 reports=reports,
