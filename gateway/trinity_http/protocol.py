@@ -112,6 +112,8 @@ class GuardedHttp(HttpToolsProtocol):
             return
         self._inbound_due_ns = self._guard.after(self._limits.body_ms)
         super().on_headers_complete()
+        if self._guard.draining and self._cycle is not None:
+            self._cycle.keep_alive = False
 
     def on_body(self, body: bytes) -> None:
         """Pass the body on, unless the request was refused."""
@@ -132,6 +134,17 @@ class GuardedHttp(HttpToolsProtocol):
         super().on_response_complete()
         if self._inbound is Inbound.DONE and not self.pipeline:
             self._inbound_due_ns = self._guard.after(self._limits.idle_ms)
+
+    def shutdown(self) -> None:
+        """Make the next answer the connection's last; one that rests may ask once more, for a moment.
+
+        A connection closed at once would be reset under a request that is on its way.
+        """
+        cycle = self._cycle
+        if cycle is not None and not cycle.response_complete:
+            super().shutdown()
+        else:
+            self._inbound_due_ns = min(self._inbound_due_ns, self._guard.after(_LAST_CALL_MS))
 
     def pause_writing(self) -> None:
         """The client takes nothing."""
@@ -282,5 +295,7 @@ def _phrase(status: int) -> bytes:
 _HEADER_MARKS: Final = 4
 """Colon, space and line end of one header."""
 _LINGER_MS: Final = 1_000
+_LAST_CALL_MS: Final = 1_000
+"""How long a connection that rests may still ask once the server stops."""
 _SLOW_HEAD: Final = TrinityError(Reason.REQUEST_TOO_SLOW, "the request's head took too long to arrive")
 _SLOW_BODY: Final = TrinityError(Reason.REQUEST_TOO_SLOW, "the request's body took too long to arrive")
