@@ -43,6 +43,8 @@ class GuardedHttp(HttpToolsProtocol):
         self._address = ""
         self._entered = False
         self._refused = False
+        self._unread: TrinityError | None = None
+        """Why what came behind the request under way cannot be read; told once that one is answered."""
         self._inbound = Inbound.HEAD
         self._inbound_due_ns = NEVER
         self._outbound_due_ns = NEVER
@@ -74,7 +76,7 @@ class GuardedHttp(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Let uvicorn parse, and bound a head that does not end."""
-        if self._refused:
+        if self._refused or self._unread is not None:
             return
         in_head = self._inbound is Inbound.HEAD
         super().data_received(data)
@@ -132,7 +134,10 @@ class GuardedHttp(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         """The connection rests until the next request, unless that has begun or waits already."""
         super().on_response_complete()
-        if self._inbound is Inbound.DONE and not self.pipeline:
+        if self._unread is not None:
+            if not self.pipeline and not self.transport.is_closing():
+                self._answer(self._unread)
+        elif self._inbound is Inbound.DONE and not self.pipeline:
             self._inbound_due_ns = self._guard.after(self._limits.idle_ms)
 
     def shutdown(self) -> None:
@@ -166,9 +171,6 @@ class GuardedHttp(HttpToolsProtocol):
         elif stalled:
             self.transport.abort()
         elif self._inbound is Inbound.BODY and cycle is not None and not cycle.response_started:
-            # The application waits for a body; it must not answer after us.
-            cycle.disconnected = True
-            cycle.message_event.set()
             self._answer(_SLOW_BODY)
         elif self._inbound is Inbound.HEAD and self._raw_bytes and (cycle is None or cycle.response_complete):
             self._answer(_SLOW_HEAD)
@@ -176,10 +178,16 @@ class GuardedHttp(HttpToolsProtocol):
             self.transport.close()
 
     def send_400_response(self, msg: str) -> None:
-        """What cannot be parsed is answered in our form."""
-        if not self._refused:
-            self._guard.malformed += 1
-            self._answer(TrinityError(Reason.INVALID_REQUEST, "this is not an HTTP request that can be read"))
+        """What cannot be parsed is answered in our form, after what came before it and could be."""
+        if self._refused:
+            return
+        self._guard.malformed += 1
+        error = TrinityError(Reason.INVALID_REQUEST, "this is not an HTTP request that can be read")
+        cycle = self._cycle
+        if self._inbound is not Inbound.BODY and cycle is not None and not cycle.response_complete:
+            self._unread = error
+        else:
+            self._answer(error)
 
     def handle_websocket_upgrade(self) -> None:
         """The WebSocket protocol takes the connection over, and its place under the guard."""
@@ -211,6 +219,10 @@ class GuardedHttp(HttpToolsProtocol):
         self._refused = True
         self._inbound_due_ns = self._outbound_due_ns = self._guard.after(_LINGER_MS)
         cycle = self._cycle
+        if cycle is not None and not cycle.response_started:
+            # The application is at work on a request that goes wrong; it must not answer after us.
+            cycle.disconnected = True
+            cycle.message_event.set()
         if cycle is None or cycle.response_complete or not cycle.response_started:
             request_id = os.urandom(16).hex()
             failure = self._failures.of(error, request_id)
