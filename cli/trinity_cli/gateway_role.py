@@ -17,8 +17,10 @@ from trinity_cli.gateway_config import GatewayConfig
 from trinity_client import PriceBook, PriceClient
 from trinity_core.assets import AssetTable, load_assets
 from trinity_http.admitting import Admitting as HttpAdmitting
-from trinity_http.main import BookReplica, make_gateway_app, open_upstream_channel
-from trinity_http.server import listen_http, serve_http
+from trinity_http.main import BookReplica, make_gateway_app, make_lane, open_upstream_channel
+from trinity_http.prices import PriceAnswers
+from trinity_http.protocol import GuardedHttp
+from trinity_http.server import HttpProtocol, listen_http, serve_http
 from trinity_http.settings import HttpLimits
 from trinity_mesh.clock import Clock, SystemClock
 from trinity_mesh.config import load
@@ -71,6 +73,7 @@ class _Door:
     """As `ready` is told its address."""
     app: FastAPI
     address: str
+    http: HttpProtocol = GuardedHttp
 
 
 class _Worker:
@@ -105,12 +108,21 @@ class _Worker:
         if config.price:
             book = await self._stack.enter_async_context(PriceBook(config.price, clock=self._clock))
             client = await self._stack.enter_async_context(PriceClient(config.price))
+            replica = BookReplica(book)
+            answers = PriceAnswers(replica, clock=self._clock)
             app = self._app(
                 {PRICE: await self._channel(config.price), **own},
                 ready=lambda: (*self._admission.missing(), *_missing(book)),
-                replica=BookReplica(book),
+                answers=answers,
             )
-            doors.append(_Door("http", app, config.http))
+            lane = make_lane(
+                replica=replica,
+                answers=answers,
+                admission=self._admission.admission,
+                clock=self._clock,
+                settings=config.bridge,
+            )
+            doors.append(_Door("http", app, config.http, lane))
             endpoints["udp"] = make_endpoint(
                 config=config.udp,
                 book=book,
@@ -148,14 +160,13 @@ class _Worker:
         channels: Mapping[str, grpc.aio.Channel],
         *,
         ready: Callable[[], Sequence[str]],
-        replica: BookReplica | None = None,
+        answers: PriceAnswers | None = None,
     ) -> FastAPI:
         return make_gateway_app(
             channels=channels,
             admitting=self._http,
-            clock=self._clock,
             ready=ready,
-            replica=replica,
+            answers=answers,
             settings=self._config.bridge,
         )
 
@@ -195,6 +206,7 @@ async def _serve(
                         clock=clock,
                         limits=limits,
                         on_serving=on_serving,
+                        http=door.http,
                     )
                 )
 

@@ -12,13 +12,20 @@ def not_modified(request: Request, answer: Answer) -> Answer | None:
     if wanted is None or request.method not in ("GET", "HEAD"):
         return None
     etag = next((value for name, value in answer.headers if name == b"etag"), None)
-    if etag is None:
+    if etag is None or not same_version(wanted, etag):
         return None
-    tags = [tag.strip().removeprefix(b"W/") for tag in wanted.split(b",")]
-    if etag.removeprefix(b"W/") not in tags and tags != [b"*"]:
-        return None
-    kept = [header for header in answer.headers if header[0] in _KEPT]
-    return Answer(304, kept, b"")
+    return without_body(answer)
+
+
+def same_version(if_none_match: bytes, etag: bytes) -> bool:
+    """Whether a value of If-None-Match names an ETag, by the weak comparison; "*" names any."""
+    tags = [tag.strip().removeprefix(b"W/") for tag in if_none_match.split(b",")]
+    return etag.removeprefix(b"W/") in tags or tags == [b"*"]
+
+
+def without_body(answer: Answer) -> Answer:
+    """304 in an answer's place."""
+    return Answer(304, [header for header in answer.headers if header[0] in _KEPT], b"")
 
 
 _KEPT = frozenset({b"etag", b"cache-control", b"vary", b"expires"})

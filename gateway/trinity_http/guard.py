@@ -52,6 +52,10 @@ class ConnectionGuard:
         """Connections ended because they kept the server waiting."""
         self.malformed = 0
         """Requests that were no HTTP."""
+        self.draining = False
+        """The server is about to stop: every answer is the last of its connection."""
+        self.now_ns = clock.monotonic_ns
+        """The clock of deadlines."""
         self._clock = clock
         self._open: set[Guarded] = set()
         self._by_address: Counter[str] = Counter()

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import importlib.resources
 from collections.abc import Mapping
+from functools import partial
 
 import grpc.aio
 from fastapi import FastAPI
 
-from trinity.price.v1 import price_pb2
+from trinity.options.v1 import options_pb2
+from trinity.price.v1 import price_pb2, price_service_pb2
+from trinity_admission.admission import Admission as Judge
 from trinity_client import PriceBook
 from trinity_http.admitting import Admitting
 from trinity_http.answer import Admission, Authenticator
 from trinity_http.app import Ready, create_app
+from trinity_http.client_address import ClientAddress
+from trinity_http.lane import METHOD, Lane
+from trinity_http.lane_protocol import LaneHttp
 from trinity_http.prices import SERVICE, PriceAnswers, Replica, price_resumes
+from trinity_http.server import HttpProtocol
 from trinity_http.settings import GatewaySettings
 from trinity_http.upstream import CHANNEL_OPTIONS
 from trinity_mesh.clock import Clock
@@ -24,10 +31,16 @@ class BookReplica:
 
     def __init__(self, book: PriceBook) -> None:
         self._book = book
+        self._views = book.views
 
     def get(self, asset: str, /) -> price_pb2.Price | None:
         """The newest price with the state that it has now."""
         return self._book.message(asset)
+
+    def at(self, asset: str, now_ns: int, /) -> price_pb2.Price | None:
+        """The same, for a caller who has just read the monotonic clock."""
+        view = self._views.get(asset)
+        return None if view is None else view.message_at(now_ns)
 
 
 def own_contract() -> bytes:
@@ -85,9 +98,8 @@ def make_gateway_app(
     *,
     channels: Mapping[str, grpc.aio.Channel],
     admitting: Admitting,
-    clock: Clock,
     ready: Ready,
-    replica: Replica | None = None,
+    answers: PriceAnswers | None = None,
     settings: GatewaySettings | None = None,
 ) -> FastAPI:
     """One port of our own gateway: every call needs a key, and every answer is counted.
@@ -97,9 +109,8 @@ def make_gateway_app(
             names no caller for one of the mesh itself: that no call of a stranger does is why
             `admitting` is no option here.
         admitting: judges keys, and counts.
-        clock: tells how long a rendered price may be used again.
         ready: asked by GET /readyz.
-        replica: answers the plain GetPrice (`BookReplica` of a PriceBook that the caller keeps running).
+        answers: answers the plain GetPrice in this process.
         settings: bounds and what is forwarded.
     """
     return create_app(
@@ -108,7 +119,36 @@ def make_gateway_app(
         settings=settings,
         authenticate=admitting,
         admission=admitting,
-        local=None if replica is None else PriceAnswers(replica, clock=clock),
+        local=answers,
         resumes=price_resumes(),
         ready=ready,
     )
+
+
+def make_lane(
+    *,
+    replica: BookReplica,
+    answers: PriceAnswers,
+    admission: Judge,
+    clock: Clock,
+    settings: GatewaySettings | None = None,
+) -> HttpProtocol:
+    """The HTTP protocol of a port that serves prices, with the fast lane before it; for `serve_http(http=…)`.
+
+    Args:
+        replica: what `answers` are rendered from.
+        answers: the application's own, so that both ways show the same bytes.
+        admission: this process's, as the application's `admitting` has it.
+        clock: the machine's.
+        settings: the application's.
+    """
+    method = price_service_pb2.DESCRIPTOR.services_by_name["PriceService"].methods_by_name[METHOD]
+    lane = Lane(
+        answers=answers,
+        replica=replica,
+        admission=admission,
+        client_address=ClientAddress((settings or GatewaySettings()).trusted_proxies),
+        scopes=tuple(method.GetOptions().Extensions[options_pb2.method].scopes),
+        clock=clock,
+    )
+    return partial(LaneHttp, lane=lane)

@@ -34,6 +34,23 @@ class Replica(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class KeptPrice:
+    """One price, rendered."""
+
+    message: price_pb2.Price
+    """What it was rendered from."""
+    epoch: int
+    sequence: int
+    state: int
+    lasting: Rendered
+    """May be used again for a second: the price is fresh for longer than that."""
+    lasting_until_ns: int
+    """Unix time until which `lasting` holds, nanoseconds."""
+    fleeting: Rendered
+    """Must be asked for again each time; its ETag makes that cheap."""
+
+
 class PriceAnswers:
     """Answers GetPrice from a replica."""
 
@@ -42,7 +59,7 @@ class PriceAnswers:
         self._replica = replica
         self._clock = clock
         self._assets_max = assets_max
-        self._kept: dict[str, _Kept] = {}
+        self._kept: dict[str, KeptPrice] = {}
         self._writer = JsonWriter(Types(descriptor_pool.Default()))
         self.rendered = 0
         """Prices rendered since the start."""
@@ -53,16 +70,27 @@ class PriceAnswers:
             return None
         asset: str = request.asset.upper()  # type: ignore[attr-defined]
         price = self._replica.get(asset)
-        if price is None or price.state not in _SERVED:
+        kept = None if price is None else self.kept(asset, price)
+        if kept is None:
             return None
-        kept = self._kept.get(asset)
-        if kept is None or kept.sequence != price.sequence or kept.state != price.state or kept.epoch != price.epoch:
-            kept = self._render(price)
-            if asset in self._kept or len(self._kept) < self._assets_max:
-                self._kept[asset] = kept
         return kept.lasting if self._clock.unix_ns() <= kept.lasting_until_ns else kept.fleeting
 
-    def _render(self, price: price_pb2.Price) -> _Kept:
+    def kept(self, asset: str, price: price_pb2.Price) -> KeptPrice | None:
+        """An asset's price as it is rendered, at most once a change and state; None for one that is not served."""
+        kept = self._kept.get(asset)
+        if kept is not None:
+            if kept.message is price:
+                return kept
+            if kept.sequence == price.sequence and kept.state == price.state and kept.epoch == price.epoch:
+                return kept
+        if price.state not in _SERVED:
+            return None
+        kept = self._render(price)
+        if asset in self._kept or len(self._kept) < self._assets_max:
+            self._kept[asset] = kept
+        return kept
+
+    def _render(self, price: price_pb2.Price) -> KeptPrice:
         self.rendered += 1
         body = self._writer.write(price)
         etag = b'"%d-%d-%d"' % (price.epoch, price.sequence, price.state)
@@ -77,7 +105,8 @@ class PriceAnswers:
             ]
             return Rendered(Answer(200, headers, body), message, "price")
 
-        return _Kept(
+        return KeptPrice(
+            price,
             price.epoch,
             price.sequence,
             price.state,
@@ -100,19 +129,6 @@ def price_resumes() -> Mapping[str, StreamResume]:
         when=lambda message: not message.snapshot or message.snapshot_complete,
     )
     return {WATCH_PRICES: resume}
-
-
-@dataclass(frozen=True, slots=True)
-class _Kept:
-    epoch: int
-    sequence: int
-    state: int
-    lasting: Rendered
-    """May be used again for a second: the price is fresh for longer than that."""
-    lasting_until_ns: int
-    """Unix time until which `lasting` holds, nanoseconds."""
-    fleeting: Rendered
-    """Must be asked for again each time; its ETag makes that cheap."""
 
 
 def _is_plain(request: Any) -> bool:

@@ -45,6 +45,8 @@ class GuardedHttp(HttpToolsProtocol):
         self._address = ""
         self._entered = False
         self._refused = False
+        self._unread: TrinityError | None = None
+        """Why what came behind the request under way cannot be read; told once that one is answered."""
         self._inbound = Inbound.HEAD
         self._inbound_due_ns = NEVER
         self._outbound_due_ns = NEVER
@@ -76,7 +78,7 @@ class GuardedHttp(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Let uvicorn parse, and bound a head that does not end."""
-        if self._refused:
+        if self._refused or self._unread is not None:
             return
         in_head = self._inbound is Inbound.HEAD
         super().data_received(data)
@@ -114,6 +116,8 @@ class GuardedHttp(HttpToolsProtocol):
             return
         self._inbound_due_ns = self._guard.after(self._limits.body_ms)
         super().on_headers_complete()
+        if self._guard.draining and self._cycle is not None:
+            self._cycle.keep_alive = False
 
     def on_body(self, body: bytes) -> None:
         """Pass the body on, unless the request was refused."""
@@ -132,8 +136,22 @@ class GuardedHttp(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         """The connection rests until the next request, unless that has begun or waits already."""
         super().on_response_complete()
-        if self._inbound is Inbound.DONE and not self.pipeline:
+        if self._unread is not None:
+            if not self.pipeline and not self.transport.is_closing():
+                self._answer(self._unread)
+        elif self._inbound is Inbound.DONE and not self.pipeline:
             self._inbound_due_ns = self._guard.after(self._limits.idle_ms)
+
+    def shutdown(self) -> None:
+        """Make the next answer the connection's last; one that rests may ask once more, for a moment.
+
+        A connection closed at once would be reset under a request that is on its way.
+        """
+        cycle = self._cycle
+        if cycle is not None and not cycle.response_complete:
+            super().shutdown()
+        else:
+            self._inbound_due_ns = min(self._inbound_due_ns, self._guard.after(_LAST_CALL_MS))
 
     def pause_writing(self) -> None:
         """The client takes nothing."""
@@ -155,9 +173,6 @@ class GuardedHttp(HttpToolsProtocol):
         elif stalled:
             self.transport.abort()
         elif self._inbound is Inbound.BODY and cycle is not None and not cycle.response_started:
-            # The application waits for a body; it must not answer after us.
-            cycle.disconnected = True
-            cycle.message_event.set()
             self._answer(_SLOW_BODY)
         elif self._inbound is Inbound.HEAD and self._raw_bytes and (cycle is None or cycle.response_complete):
             self._answer(_SLOW_HEAD)
@@ -165,10 +180,16 @@ class GuardedHttp(HttpToolsProtocol):
             self.transport.close()
 
     def send_400_response(self, msg: str) -> None:
-        """What cannot be parsed is answered in our form."""
-        if not self._refused:
-            self._guard.malformed += 1
-            self._answer(TrinityError(Reason.INVALID_REQUEST, "this is not an HTTP request that can be read"))
+        """What cannot be parsed is answered in our form, after what came before it and could be."""
+        if self._refused:
+            return
+        self._guard.malformed += 1
+        error = TrinityError(Reason.INVALID_REQUEST, "this is not an HTTP request that can be read")
+        cycle = self._cycle
+        if self._inbound is not Inbound.BODY and cycle is not None and not cycle.response_complete:
+            self._unread = error
+        else:
+            self._answer(error)
 
     def handle_websocket_upgrade(self) -> None:
         """The WebSocket protocol takes the connection over, and its place under the guard."""
@@ -204,6 +225,10 @@ class GuardedHttp(HttpToolsProtocol):
         self._refused = True
         self._inbound_due_ns = self._outbound_due_ns = self._guard.after(_LINGER_MS)
         cycle = self._cycle
+        if cycle is not None and not cycle.response_started:
+            # The application is at work on a request that goes wrong; it must not answer after us.
+            cycle.disconnected = True
+            cycle.message_event.set()
         if cycle is None or cycle.response_complete or not cycle.response_started:
             request_id = os.urandom(16).hex()
             failure = self._failures.of(error, request_id)
@@ -288,5 +313,7 @@ def _phrase(status: int) -> bytes:
 _HEADER_MARKS: Final = 4
 """Colon, space and line end of one header."""
 _LINGER_MS: Final = 1_000
+_LAST_CALL_MS: Final = 1_000
+"""How long a connection that rests may still ask once the server stops."""
 _SLOW_HEAD: Final = TrinityError(Reason.REQUEST_TOO_SLOW, "the request's head took too long to arrive")
 _SLOW_BODY: Final = TrinityError(Reason.REQUEST_TOO_SLOW, "the request's body took too long to arrive")

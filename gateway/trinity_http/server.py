@@ -97,7 +97,7 @@ async def serve_http(
         timeout_graceful_shutdown=max(1, limits.drain_ms // 1_000),
         backlog=limits.backlog,
     )
-    server = _Server(config)
+    server = _Server(config, clock=clock)
     with _quiet_breaks():
         sweeping = asyncio.create_task(guard.run())
         serving = asyncio.create_task(server.serve(sockets=list(sockets)))
@@ -108,6 +108,7 @@ async def serve_http(
             await asyncio.wait((serving, stopped), return_when=asyncio.FIRST_COMPLETED)
         finally:
             core.stop()
+            guard.draining = True
             server.should_exit = True
             stopped.cancel()
             try:
@@ -119,9 +120,10 @@ async def serve_http(
 class _Server(uvicorn.Server):
     """uvicorn without its own signal handlers: the process decides when to stop."""
 
-    def __init__(self, config: uvicorn.Config) -> None:
+    def __init__(self, config: uvicorn.Config, *, clock: Clock) -> None:
         super().__init__(config)
         self._up = asyncio.Event()
+        self._clock = clock
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -132,6 +134,16 @@ class _Server(uvicorn.Server):
         """Start, and say so."""
         await super().startup(sockets)
         self._up.set()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Take the connections that the kernel holds ready, then stop.
+
+        A listening socket that is closed resets those that wait in it, whether it shares its port or not.
+        """
+        for listener in sockets or ():
+            listener.listen(0)
+        await self._clock.sleep(_LAST_TAKEN_S)
+        await super().shutdown(sockets)
 
     async def wait_started(self, serving: asyncio.Task[None]) -> None:
         """Return once connections are taken. Raises what `serving` raised when that comes first."""
@@ -162,3 +174,5 @@ def _quiet_breaks() -> Iterator[None]:
 
 _UNSAID: Final = ("ASGI callable returned without completing response.", "Invalid HTTP request received.")
 _IDLE_SLACK_S: Final = 5
+_LAST_TAKEN_S: Final = 0.05
+"""Time in which the last connections are taken from a listening socket; new ones go to other workers."""

@@ -74,13 +74,21 @@ class FastPass:
         self._lines = _LINES.format(seat.policy).encode("ascii")
         self._slots: dict[str, Slot] = {}
 
+    @property
+    def over(self) -> bool:
+        """The key's record was replaced, or is gone: the pass says None from now on."""
+        return self._held.dropped
+
     def answer(self, asset: str) -> bytes | None:
         """Let one answer about one asset in, and count it as LOCAL: it must be handed to the kernel next.
 
         Returns the lines of its header fields, as HTTP/1.1 has them; None where the long way
         must be gone, and then nothing was counted.
         """
-        now_ns = self._monotonic_ns()
+        return self.answer_at(asset, self._monotonic_ns())
+
+    def answer_at(self, asset: str, now_ns: int) -> bytes | None:
+        """The same, for callers who have just read the monotonic clock."""
         held = self._held
         if held.dropped or now_ns > self._keyring.good_until_ns:
             return None
