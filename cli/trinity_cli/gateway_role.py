@@ -20,8 +20,9 @@ from trinity_http.admitting import Admitting as HttpAdmitting
 from trinity_http.main import BookReplica, make_gateway_app, make_lane, open_upstream_channel
 from trinity_http.prices import PriceAnswers
 from trinity_http.protocol import GuardedHttp
+from trinity_http.reports import with_reports
 from trinity_http.server import HttpProtocol, listen_http, serve_http
-from trinity_http.settings import HttpLimits
+from trinity_http.settings import GatewaySettings, HttpLimits
 from trinity_mesh.clock import Clock, SystemClock
 from trinity_mesh.config import load
 from trinity_mesh.process import Ready, run_process
@@ -161,13 +162,14 @@ class _Worker:
         *,
         ready: Callable[[], Sequence[str]],
         answers: PriceAnswers | None = None,
+        settings: GatewaySettings | None = None,
     ) -> FastAPI:
         return make_gateway_app(
             channels=channels,
             admitting=self._http,
             ready=ready,
             answers=answers,
-            settings=self._config.bridge,
+            settings=settings or self._config.bridge,
         )
 
 

@@ -226,8 +226,8 @@ class AccountServiceServicer:
 
     def CreateUdpSession(self, request, context):
         """Opens a session for datagrams: an id and a key, so that the API key never
-        travels in one.
-        Errors: PERMISSION_DENIED (MISSING_SCOPE, TRANSPORT_NOT_ALLOWED).
+        travels in one. Any key may; what its datagrams may ask is judged by its scopes.
+        Errors: PERMISSION_DENIED (TRANSPORT_NOT_ALLOWED).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -96,8 +96,8 @@ class AccountServiceStub:
     """
     CreateUdpSession: _grpc.UnaryUnaryMultiCallable[_account_pb2.CreateUdpSessionRequest, _account_pb2.CreateUdpSessionResponse]
     """Opens a session for datagrams: an id and a key, so that the API key never
-    travels in one.
-    Errors: PERMISSION_DENIED (MISSING_SCOPE, TRANSPORT_NOT_ALLOWED).
+    travels in one. Any key may; what its datagrams may ask is judged by its scopes.
+    Errors: PERMISSION_DENIED (TRANSPORT_NOT_ALLOWED).
     """
 
 @_typing.type_check_only
@@ -168,8 +168,8 @@ class AccountServiceAsyncStub(AccountServiceStub):
     """
     CreateUdpSession: _aio.UnaryUnaryMultiCallable[_account_pb2.CreateUdpSessionRequest, _account_pb2.CreateUdpSessionResponse]  # type: ignore[assignment]
     """Opens a session for datagrams: an id and a key, so that the API key never
-    travels in one.
-    Errors: PERMISSION_DENIED (MISSING_SCOPE, TRANSPORT_NOT_ALLOWED).
+    travels in one. Any key may; what its datagrams may ask is judged by its scopes.
+    Errors: PERMISSION_DENIED (TRANSPORT_NOT_ALLOWED).
     """
 
 class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -321,8 +321,8 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_account_pb2.CreateUdpSessionResponse, _abc.Awaitable[_account_pb2.CreateUdpSessionResponse]]:
         """Opens a session for datagrams: an id and a key, so that the API key never
-        travels in one.
-        Errors: PERMISSION_DENIED (MISSING_SCOPE, TRANSPORT_NOT_ALLOWED).
+        travels in one. Any key may; what its datagrams may ask is judged by its scopes.
+        Errors: PERMISSION_DENIED (TRANSPORT_NOT_ALLOWED).
         """
 
 def add_AccountServiceServicer_to_server(servicer: AccountServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
