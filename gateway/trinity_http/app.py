@@ -33,7 +33,7 @@ from trinity_http.docs_page import DocsPage
 from trinity_http.failures import UNFORESEEN
 from trinity_http.openapi import openapi_document
 from trinity_http.request import Request
-from trinity_http.resume import StreamResume
+from trinity_http.resume import Patience, StreamResume
 from trinity_http.settings import GatewaySettings
 
 Ready = Callable[[], Sequence[str]]
@@ -49,6 +49,7 @@ def create_app(
     admission: Admission | None = None,
     local: LocalAnswers | None = None,
     resumes: Mapping[str, StreamResume] = MappingProxyType({}),
+    patience: Mapping[str, Patience] = MappingProxyType({}),
     ready: Ready = tuple,
 ) -> FastAPI:
     """Make the application.
@@ -63,6 +64,7 @@ def create_app(
         admission: says who may ask now, and counts; None lets everything in.
         local: answers some calls in this process.
         resumes: how streams are resumed, by full method name.
+        patience: how long services of streams may be silent, by full method name; others may for ever.
         ready: asked by GET /readyz.
 
     Raises ContractError, naming the method, when a rule cannot be served.
@@ -76,6 +78,7 @@ def create_app(
         authenticator=authenticate,
         admission=admission,
         resumes=resumes,
+        patience=patience,
     )
     bridge = Bridge(core, local=local)
     app = Gateway(title=settings.title, version=settings.version, docs_url=None, redoc_url=None, openapi_url=None)

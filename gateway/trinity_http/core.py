@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 import grpc.aio
+from google.protobuf.message import Message
 
 from trinity_core.errors import Reason, TrinityError
 from trinity_http.answer import (
@@ -32,7 +33,7 @@ from trinity_http.failures import UNFORESEEN, Failure, Failures
 from trinity_http.forward import Metadata, metadata_of, returned
 from trinity_http.payload import check_media_type, items_of, read_body
 from trinity_http.request import Receive, Request, Send
-from trinity_http.resume import StreamResume
+from trinity_http.resume import Patience, StreamResume
 from trinity_http.router import Found, Router
 from trinity_http.settings import GatewaySettings
 from trinity_http.template import TemplateError
@@ -53,6 +54,7 @@ class Core:
         authenticator: Authenticator | None,
         admission: Admission | None,
         resumes: Mapping[str, StreamResume],
+        patience: Mapping[str, Patience],
     ) -> None:
         """Compile every rule whose service has a channel.
 
@@ -63,6 +65,7 @@ class Core:
         self.settings = settings
         self.authenticator = authenticator
         self.resumes = resumes
+        self._patience = patience
         self.router: Router[Endpoint] = Router()
         self.endpoints: list[Endpoint] = []
         self.failures = Failures(contract.types)
@@ -91,6 +94,11 @@ class Core:
         self._stopping = True
         for upstream in tuple(self.streams):
             upstream.end(STOPPING)
+
+    def upstream(self, call: Any, endpoint: Endpoint, message: Message | None) -> Upstream:
+        """A call that streams responses to a request; None where requests are a stream of their own."""
+        patience = self._patience.get(endpoint.method.full_name)
+        return Upstream(call, patience_s=patience(message) if patience is not None and message is not None else None)
 
     def opened(self, upstream: Upstream) -> None:
         """Take note of a stream; it must be discarded from `streams` at its end."""

@@ -19,7 +19,7 @@ from trinity_http.app import Ready, create_app
 from trinity_http.client_address import ClientAddress
 from trinity_http.lane import METHOD, Lane
 from trinity_http.lane_protocol import LaneHttp
-from trinity_http.prices import SERVICE, PriceAnswers, Replica, price_resumes
+from trinity_http.prices import SERVICE, PriceAnswers, Replica, price_patience, price_resumes
 from trinity_http.server import HttpProtocol
 from trinity_http.settings import GatewaySettings
 from trinity_http.upstream import CHANNEL_OPTIONS
@@ -90,6 +90,7 @@ def make_price_app(
         admission=admission,
         local=PriceAnswers(replica, clock=clock),
         resumes=price_resumes(),
+        patience=price_patience(),
         ready=ready,
     )
 
@@ -121,6 +122,7 @@ def make_gateway_app(
         admission=admitting,
         local=answers,
         resumes=price_resumes(),
+        patience=price_patience(),
         ready=ready,
     )
 

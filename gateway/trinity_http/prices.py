@@ -18,7 +18,7 @@ from trinity.price.v1 import price_pb2
 from trinity_http.answer import Answer, Headers, Rendered
 from trinity_http.message_types import Types
 from trinity_http.protojson_write import JsonWriter
-from trinity_http.resume import FieldsResume, StreamResume
+from trinity_http.resume import FieldsResume, Patience, StreamResume
 from trinity_mesh.clock import Clock
 
 SERVICE: Final = "trinity.price.v1.PriceService"
@@ -131,6 +131,11 @@ def price_resumes() -> Mapping[str, StreamResume]:
     return {WATCH_PRICES: resume}
 
 
+def price_patience() -> Mapping[str, Patience]:
+    """How long a stream of prices may be silent: three heartbeats, and as long as a service that starts may take."""
+    return {WATCH_PRICES: lambda request: max(_STARTING_S, 3 * (request.heartbeat_ms or _HEARTBEAT_MS) / 1_000)}
+
+
 def _is_plain(request: Any) -> bool:
     return (
         not request.source
@@ -141,6 +146,9 @@ def _is_plain(request: Any) -> bool:
 
 
 _NS: Final = 1_000_000_000
+_STARTING_S: Final = 10.0
+_HEARTBEAT_MS: Final = 1_000
+"""Of a request that names none."""
 _LASTING_NS: Final = _NS
 _DEFAULT_METHODS: Final = (price_pb2.METHOD_UNSPECIFIED, price_pb2.METHOD_MEDIAN)
 _SERVED: Final = frozenset({price_pb2.STATE_FRESH, price_pb2.STATE_DELAYED, price_pb2.STATE_DIVERGENT})

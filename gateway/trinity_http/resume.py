@@ -1,15 +1,20 @@
-"""Where a stream goes on after a break: event ids out, Last-Event-ID in."""
+"""What a stream's own words tell: where it goes on after a break, and when its service is lost."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeAlias
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from google.protobuf.message import Message
 
 from trinity_core.errors import invalid_field
+
+Patience: TypeAlias = Callable[[Any], float]
+"""Longest silence, in seconds, that a request of one streaming method allows: after more the service is lost.
+
+For methods whose service speaks now and then even where there is nothing to say."""
 
 
 class StreamResume(Protocol):

@@ -82,7 +82,9 @@ class Streams:
         if request.method == "HEAD":
             return framing, None
         metadata = core.metadata(request, call.principal)
-        return framing, Upstream(endpoint.invoke(payload, timeout=timeout_s, metadata=metadata))
+        return framing, core.upstream(
+            endpoint.invoke(payload, timeout=timeout_s, metadata=metadata), endpoint, call.request
+        )
 
     async def _run(
         self,

@@ -34,8 +34,11 @@ class Pause(Enum):
 class Upstream:
     """One call that streams responses."""
 
-    def __init__(self, call: Any) -> None:
+    def __init__(self, call: Any, *, patience_s: float | None = None) -> None:
+        """`patience_s` is how long the service may be silent before it counts as lost; None for as long as it likes."""
         self._call = call
+        self._patience_s = patience_s
+        self._silent_s = 0.0
         self._reading: asyncio.Task[Any] | None = None
         self._why: TrinityError | Pause | None = None
 
@@ -46,9 +49,17 @@ class Upstream:
         """
         if self._reading is None:
             self._reading = asyncio.ensure_future(self._call.read())
+        if self._patience_s is not None:
+            wait_s = min(wait_s, self._patience_s - self._silent_s)
         done, _ = await asyncio.wait((self._reading,), timeout=wait_s)
         if not done:
-            return Pause.SILENCE
+            self._silent_s += wait_s
+            if self._patience_s is None or self._silent_s < self._patience_s:
+                return Pause.SILENCE
+            self.end(_LOST)
+            await asyncio.wait((self._reading,))
+        else:
+            self._silent_s = 0.0
         reading, self._reading = self._reading, None
         if self._why is not None:
             _taken(reading)
@@ -96,6 +107,11 @@ class Upstream:
             await asyncio.wait((self._reading,))
             _taken(self._reading)
             self._reading = None
+
+
+_LOST: Final = TrinityError(
+    Reason.BACKEND_UNAVAILABLE, "the service fell silent; open the stream again", retry_after_ms=1_000
+)
 
 
 def _taken(task: asyncio.Task[Any]) -> None:

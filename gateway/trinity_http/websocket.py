@@ -80,13 +80,13 @@ class Sockets:
             metadata = core.metadata(request, call.principal)
             if endpoint.method.client_streaming:
                 invoked = endpoint.invoke(timeout=timeout_s, metadata=metadata)
-                upstream = Upstream(invoked)
+                upstream = core.upstream(invoked, endpoint, None)
             else:
                 message = call.request = endpoint.binding.bind(found.values, request.query, None)
                 admitted.bound(message)
                 payload = endpoint.binding.serialize(message)
                 invoked = endpoint.invoke(payload, timeout=timeout_s, metadata=metadata)
-                upstream = Upstream(invoked)
+                upstream = core.upstream(invoked, endpoint, message)
                 first = await upstream.next(self._open_s)
             told = await core.returned(upstream, first)
         except Exception as error:

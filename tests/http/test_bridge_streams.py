@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from bridge_stage import Stage, error_of, shelf_stage, until
+from bridge_stage import SERVICE, Stage, error_of, shelf_stage, until
 from trinity_http.resume import FieldsResume
 from trinity_http.settings import GatewaySettings, HttpLimits
 
@@ -113,6 +113,17 @@ async def broken_off_with(stage: Stage, path: str, headers: dict[str, str]) -> b
             async for part in response.aiter_raw():
                 body += part
     return body
+
+
+@pytest.mark.parametrize("accept", ["application/json", NDJSON, EVENTS])
+async def test_a_service_that_falls_silent_for_too_long_counts_as_lost(
+    shelf_set: bytes, tmp_path: Path, accept: str
+) -> None:
+    patience = {f"{SERVICE}.Count": lambda request: 0.3}
+    async with shelf_stage(shelf_set, tmp_path, patience=patience) as stage:
+        body = await broken_off(stage, "/v1/count?to=2&silent_after=2", accept)
+        assert b"fell silent" in body
+        assert await asyncio.wait_for(stage.shelf.cancelled.get(), 20) == "Count"
 
 
 async def test_a_silent_stream_of_events_is_kept_alive_by_comments(stage: Stage) -> None:
