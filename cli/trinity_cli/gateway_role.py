@@ -17,6 +17,7 @@ from trinity_cli.gateway_config import GatewayConfig
 from trinity_client import PriceBook, PriceClient
 from trinity_core.assets import AssetTable, load_assets
 from trinity_http.admitting import Admitting as HttpAdmitting
+from trinity_http.live_prices import LivePrices
 from trinity_http.main import BookReplica, make_gateway_app, make_lane, open_upstream_channel
 from trinity_http.prices import PriceAnswers
 from trinity_http.protocol import GuardedHttp
@@ -107,14 +108,17 @@ class _Worker:
         endpoints: dict[str, Endpoint] = {}
         waits: list[Coroutine[Any, Any, object]] = [self._admission.ready()]
         if config.price:
-            book = await self._stack.enter_async_context(PriceBook(config.price, clock=self._clock))
-            client = await self._stack.enter_async_context(PriceClient(config.price))
+            book = PriceBook(config.price, clock=self._clock, on_change=lambda price: live.changed(price))
             replica = BookReplica(book)
             answers = PriceAnswers(replica, clock=self._clock)
+            live = LivePrices(answers=answers, clock=self._clock, standing=lambda: book.connection)
+            await self._stack.enter_async_context(book)
+            client = await self._stack.enter_async_context(PriceClient(config.price))
             app = self._app(
                 {PRICE: await self._channel(config.price), **own},
                 ready=lambda: (*self._admission.missing(), *_missing(book)),
                 answers=answers,
+                live=live,
             )
             lane = make_lane(
                 replica=replica,
@@ -162,6 +166,7 @@ class _Worker:
         *,
         ready: Callable[[], Sequence[str]],
         answers: PriceAnswers | None = None,
+        live: LivePrices | None = None,
         settings: GatewaySettings | None = None,
     ) -> FastAPI:
         return make_gateway_app(
@@ -169,6 +174,7 @@ class _Worker:
             admitting=self._http,
             ready=ready,
             answers=answers,
+            live=live,
             settings=settings or self._config.bridge,
         )
 

@@ -31,6 +31,7 @@ from trinity_http.contract import Contract
 from trinity_http.core import Core
 from trinity_http.docs_page import DocsPage
 from trinity_http.failures import UNFORESEEN
+from trinity_http.live import LiveStreams
 from trinity_http.openapi import openapi_document
 from trinity_http.request import Request
 from trinity_http.resume import Patience, StreamResume
@@ -50,6 +51,7 @@ def create_app(
     local: LocalAnswers | None = None,
     resumes: Mapping[str, StreamResume] = MappingProxyType({}),
     patience: Mapping[str, Patience] = MappingProxyType({}),
+    live: LiveStreams | None = None,
     ready: Ready = tuple,
 ) -> FastAPI:
     """Make the application.
@@ -64,6 +66,7 @@ def create_app(
         admission: says who may ask now, and counts; None lets everything in.
         local: answers some calls in this process.
         resumes: how streams are resumed, by full method name.
+        live: makes some streams in this process.
         patience: how long services of streams may be silent, by full method name; others may for ever.
         ready: asked by GET /readyz.
 
@@ -79,6 +82,7 @@ def create_app(
         admission=admission,
         resumes=resumes,
         patience=patience,
+        live=live,
     )
     bridge = Bridge(core, local=local)
     app = Gateway(title=settings.title, version=settings.version, docs_url=None, redoc_url=None, openapi_url=None)

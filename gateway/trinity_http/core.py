@@ -31,6 +31,7 @@ from trinity_http.cors import Cors
 from trinity_http.endpoint import Endpoint, Endpoints
 from trinity_http.failures import UNFORESEEN, Failure, Failures
 from trinity_http.forward import Metadata, metadata_of, returned
+from trinity_http.live import Item, LiveStream, LiveStreams
 from trinity_http.payload import check_media_type, items_of, read_body
 from trinity_http.request import Receive, Request, Send
 from trinity_http.resume import Patience, StreamResume
@@ -55,6 +56,7 @@ class Core:
         admission: Admission | None,
         resumes: Mapping[str, StreamResume],
         patience: Mapping[str, Patience],
+        live: LiveStreams | None,
     ) -> None:
         """Compile every rule whose service has a channel.
 
@@ -66,11 +68,12 @@ class Core:
         self.authenticator = authenticator
         self.resumes = resumes
         self._patience = patience
+        self._live = live
         self.router: Router[Endpoint] = Router()
         self.endpoints: list[Endpoint] = []
         self.failures = Failures(contract.types)
         self.cors = Cors(settings)
-        self.streams: set[Upstream] = set()
+        self.streams: set[Upstream | LiveStream] = set()
         """Every stream that is open now."""
         self._admission = admission or OpenAdmission()
         self._client_address = ClientAddress(settings.trusted_proxies)
@@ -100,7 +103,13 @@ class Core:
         patience = self._patience.get(endpoint.method.full_name)
         return Upstream(call, patience_s=patience(message) if patience is not None and message is not None else None)
 
-    def opened(self, upstream: Upstream) -> None:
+    def live(self, endpoint: Endpoint, message: Message) -> LiveStream | None:
+        """A stream that is made in this process; None where the service must be asked."""
+        if self._live is None or endpoint.renderer.raw or endpoint.binding.rule.response_body:
+            return None
+        return self._live.open(endpoint.method.full_name, message)
+
+    def opened(self, upstream: Upstream | LiveStream) -> None:
         """Take note of a stream; it must be discarded from `streams` at its end."""
         self.streams.add(upstream)
         if self._stopping:
@@ -136,10 +145,10 @@ class Core:
         """The gRPC metadata of a request's call."""
         return metadata_of(request.headers, self.settings, request_id=request.request_id, principal=principal)
 
-    async def returned(self, upstream: Upstream, first: bytes | Pause) -> Headers:
+    async def returned(self, upstream: Upstream | LiveStream, first: bytes | Item | Pause) -> Headers:
         """What of a stream's initial metadata becomes headers; `first` is what came of it first."""
         wanted = self.settings.return_metadata
-        if not wanted:
+        if not wanted or not isinstance(upstream, Upstream):
             return []
         return returned(await upstream.initial(wait=first is not Pause.SILENCE), wanted)
 

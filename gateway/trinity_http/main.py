@@ -19,6 +19,7 @@ from trinity_http.app import Ready, create_app
 from trinity_http.client_address import ClientAddress
 from trinity_http.lane import METHOD, Lane
 from trinity_http.lane_protocol import LaneHttp
+from trinity_http.live_prices import LivePrices
 from trinity_http.prices import SERVICE, PriceAnswers, Replica, price_patience, price_resumes
 from trinity_http.server import HttpProtocol
 from trinity_http.settings import GatewaySettings
@@ -101,6 +102,7 @@ def make_gateway_app(
     admitting: Admitting,
     ready: Ready,
     answers: PriceAnswers | None = None,
+    live: LivePrices | None = None,
     settings: GatewaySettings | None = None,
 ) -> FastAPI:
     """One port of our own gateway: every call needs a key, and every answer is counted.
@@ -112,6 +114,7 @@ def make_gateway_app(
         admitting: judges keys, and counts.
         ready: asked by GET /readyz.
         answers: answers the plain GetPrice in this process.
+        live: makes streams of prices in this process.
         settings: bounds and what is forwarded.
     """
     return create_app(
@@ -123,6 +126,7 @@ def make_gateway_app(
         local=answers,
         resumes=price_resumes(),
         patience=price_patience(),
+        live=live,
         ready=ready,
     )
 

@@ -60,6 +60,7 @@ class PriceAnswers:
         self._clock = clock
         self._assets_max = assets_max
         self._kept: dict[str, KeptPrice] = {}
+        self._bodies: dict[str, tuple[price_pb2.Price, bytes]] = {}
         self._writer = JsonWriter(Types(descriptor_pool.Default()))
         self.rendered = 0
         """Prices rendered since the start."""
@@ -90,9 +91,19 @@ class PriceAnswers:
             self._kept[asset] = kept
         return kept
 
-    def _render(self, price: price_pb2.Price) -> KeptPrice:
+    def body(self, price: price_pb2.Price) -> bytes:
+        """A price of any state as JSON, rendered once as long as it is the same message."""
+        known = self._bodies.get(price.asset)
+        if known is not None and known[0] is price:
+            return known[1]
         self.rendered += 1
         body = self._writer.write(price)
+        if known is not None or len(self._bodies) < self._assets_max:
+            self._bodies[price.asset] = (price, body)
+        return body
+
+    def _render(self, price: price_pb2.Price) -> KeptPrice:
+        body = self.body(price)
         etag = b'"%d-%d-%d"' % (price.epoch, price.sequence, price.state)
         message = price_pb2.GetPriceResponse(price=price)
         until_ns = price.fresh_until.seconds * _NS + price.fresh_until.nanos - _LASTING_NS

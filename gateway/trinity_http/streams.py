@@ -11,12 +11,13 @@ import asyncio
 from typing import Any, Final
 
 from trinity_core.errors import Code, Reason, TrinityError
-from trinity_http.answer import Admitted, Answer, Call, Outcome
+from trinity_http.answer import Admitted, Answer, Call, Headers, Outcome
 from trinity_http.core import Core, counted
 from trinity_http.endpoint import Endpoint
 from trinity_http.failures import NO_STORE
 from trinity_http.forward import deadline_s, returned
 from trinity_http.framing import OFFERED, Framing, Octets, framing_of
+from trinity_http.live import Item, LiveStream
 from trinity_http.negotiate import choose
 from trinity_http.payload import ClientGoneError
 from trinity_http.request import TRAILERS, Receive, Request, Send
@@ -59,7 +60,7 @@ class Streams:
 
     async def _open(
         self, request: Request, found: Found[Endpoint], call: Call, admitted: Admitted, receive: Receive
-    ) -> tuple[Framing, Upstream | None]:
+    ) -> tuple[Framing, Upstream | LiveStream | None]:
         """Bind the request and start its call; no call for HEAD. Raises TrinityError and ClientGoneError."""
         core, endpoint = self._core, found.target
         core.check_stream_room()
@@ -81,6 +82,9 @@ class Streams:
             payload = endpoint.binding.serialize(message)
         if request.method == "HEAD":
             return framing, None
+        live = None if call.request is None else core.live(endpoint, call.request)
+        if live is not None:
+            return framing, live
         metadata = core.metadata(request, call.principal)
         return framing, core.upstream(
             endpoint.invoke(payload, timeout=timeout_s, metadata=metadata), endpoint, call.request
@@ -92,7 +96,7 @@ class Streams:
         found: Found[Endpoint],
         admitted: Admitted,
         framing: Framing,
-        upstream: Upstream,
+        upstream: Upstream | LiveStream,
         send: Send,
     ) -> Answer | None:
         core, endpoint = self._core, found.target
@@ -124,7 +128,9 @@ class Streams:
         await send({**start, "trailers": True} if trailers else start)
         try:
             if await self._pump(first, endpoint, admitted, framing, upstream, send):
-                last = returned(await upstream.trailing(), trailers) if trailers else []
+                last: Headers = []
+                if trailers and isinstance(upstream, Upstream):
+                    last = returned(await upstream.trailing(), trailers)
                 await send({"type": "http.response.body", "body": framing.end()})
                 if trailers:
                     await send({"type": TRAILERS, "headers": last})
@@ -136,18 +142,21 @@ class Streams:
 
     async def _pump(
         self,
-        response: bytes | Pause,
+        response: bytes | Item | Pause,
         endpoint: Endpoint,
         admitted: Admitted,
         framing: Framing,
-        upstream: Upstream,
+        upstream: Upstream | LiveStream,
         send: Send,
     ) -> bool:
         """Pass messages on until the stream is done (True) or the client gone (False)."""
         renderer = endpoint.renderer
         resume = self._core.resumes.get(endpoint.method.full_name)
         while True:
-            if isinstance(response, bytes):
+            if isinstance(response, Item):
+                admitted.sent(1)
+                part = framing.item(response.body, response.event_id)
+            elif isinstance(response, bytes):
                 message = renderer.parse(response)
                 event_id = resume.event_id(message) if resume is not None else None
                 admitted.sent(1)
@@ -165,7 +174,7 @@ class Streams:
         return await self._core.settled(admitted, failure.answer(), counted(failure), request)
 
 
-async def _end_when_gone(upstream: Upstream, receive: Receive) -> None:
+async def _end_when_gone(upstream: Upstream | LiveStream, receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
     upstream.end(Pause.GONE)

@@ -16,6 +16,7 @@ from trinity_http.core import STOPPING, Core, counted
 from trinity_http.endpoint import Endpoint
 from trinity_http.failures import Failure
 from trinity_http.forward import deadline_s
+from trinity_http.live import Item, LiveStream
 from trinity_http.request import Receive, Request, Scope, Send
 from trinity_http.router import Found, Missed, missed_error
 from trinity_http.upstream import Pause, Upstream
@@ -72,8 +73,9 @@ class Sockets:
         send: Send,
     ) -> None:
         core, endpoint = self._core, found.target
-        upstream: Upstream | None = None
-        first: bytes | Pause = Pause.SILENCE
+        upstream: Upstream | LiveStream | None = None
+        invoked: Any = None
+        first: bytes | Item | Pause = Pause.SILENCE
         try:
             core.check_stream_room()
             timeout_s = deadline_s(request.headers, core.settings, streaming=True)
@@ -84,9 +86,11 @@ class Sockets:
             else:
                 message = call.request = endpoint.binding.bind(found.values, request.query, None)
                 admitted.bound(message)
-                payload = endpoint.binding.serialize(message)
-                invoked = endpoint.invoke(payload, timeout=timeout_s, metadata=metadata)
-                upstream = core.upstream(invoked, endpoint, message)
+                upstream = core.live(endpoint, message)
+                if upstream is None:
+                    payload = endpoint.binding.serialize(message)
+                    invoked = endpoint.invoke(payload, timeout=timeout_s, metadata=metadata)
+                    upstream = core.upstream(invoked, endpoint, message)
                 first = await upstream.next(self._open_s)
             told = await core.returned(upstream, first)
         except Exception as error:
@@ -118,11 +122,11 @@ class Sockets:
 
     async def _pump(
         self,
-        response: bytes | Pause,
+        response: bytes | Item | Pause,
         endpoint: Endpoint,
         request: Request,
         admitted: Admitted,
-        upstream: Upstream,
+        upstream: Upstream | LiveStream,
         send: Send,
     ) -> None:
         renderer = endpoint.renderer
@@ -130,7 +134,10 @@ class Sockets:
             while response is not Pause.END:
                 if response is Pause.GONE:
                     return
-                if isinstance(response, bytes):
+                if isinstance(response, Item):
+                    admitted.sent(1)
+                    await send({"type": "websocket.send", "text": response.body.decode("utf-8")})
+                elif isinstance(response, bytes):
                     data = renderer.body(renderer.parse(response))[1]
                     admitted.sent(1)
                     kind, value = ("bytes", data) if renderer.raw else ("text", data.decode("utf-8"))
@@ -149,7 +156,7 @@ class Sockets:
         await send({"type": "websocket.close", "code": CLOSE_DONE})
 
     async def _listen(
-        self, found: Found[Endpoint], request: Request, invoked: Any, upstream: Upstream, receive: Receive
+        self, found: Found[Endpoint], request: Request, invoked: Any, upstream: Upstream | LiveStream, receive: Receive
     ) -> None:
         """Take what the client sends: requests of a method that streams them, or nothing but its end."""
         binding = found.target.binding
