@@ -8,7 +8,7 @@ import logging
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 import uvicorn
 from fastapi import FastAPI
@@ -97,7 +97,7 @@ async def serve_http(
         timeout_graceful_shutdown=max(1, limits.drain_ms // 1_000),
         backlog=limits.backlog,
     )
-    server = _Server(config, clock=clock)
+    server = _Server(config)
     with _quiet_breaks():
         sweeping = asyncio.create_task(guard.run())
         serving = asyncio.create_task(server.serve(sockets=list(sockets)))
@@ -120,10 +120,9 @@ async def serve_http(
 class _Server(uvicorn.Server):
     """uvicorn without its own signal handlers: the process decides when to stop."""
 
-    def __init__(self, config: uvicorn.Config, *, clock: Clock) -> None:
+    def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
         self._up = asyncio.Event()
-        self._clock = clock
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -138,12 +137,21 @@ class _Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Take the connections that the kernel holds ready, then stop.
 
-        A listening socket that is closed resets those that wait in it, whether it shares its port or not.
+        A listening socket that is closed resets those that wait in it, though others share its port.
         """
-        for listener in sockets or ():
-            listener.listen(0)
-        await self._clock.sleep(_LAST_TAKEN_S)
+        waiting = [connection for listener in sockets or () for connection in _accepted(listener)]
+        taking = asyncio.gather(*(self._take(connection) for connection in waiting))
+        # It closes the sockets before it first waits for anything: no connection comes in between.
         await super().shutdown(sockets)
+        await taking
+
+    async def _take(self, connection: socket.socket) -> None:
+        """Serve a connection as the listening socket would have."""
+        loop = asyncio.get_running_loop()
+        http: Any = self.config.http_protocol_class
+        make = partial(http, config=self.config, server_state=self.server_state, app_state=self.lifespan.state)
+        with contextlib.suppress(OSError):
+            await loop.connect_accepted_socket(make, connection)
 
     async def wait_started(self, serving: asyncio.Task[None]) -> None:
         """Return once connections are taken. Raises what `serving` raised when that comes first."""
@@ -152,6 +160,19 @@ class _Server(uvicorn.Server):
         up.cancel()
         if serving.done():
             serving.result()
+
+
+def _accepted(listener: socket.socket) -> list[socket.socket]:
+    """The connections that wait in a listening socket."""
+    found: list[socket.socket] = []
+    while len(found) < _LAST_TAKEN_MAX:
+        try:
+            connection, _ = listener.accept()
+        except OSError:
+            break
+        connection.setblocking(False)
+        found.append(connection)
+    return found
 
 
 class _Breaks(logging.Filter):
@@ -174,5 +195,5 @@ def _quiet_breaks() -> Iterator[None]:
 
 _UNSAID: Final = ("ASGI callable returned without completing response.", "Invalid HTTP request received.")
 _IDLE_SLACK_S: Final = 5
-_LAST_TAKEN_S: Final = 0.05
-"""Time in which the last connections are taken from a listening socket; new ones go to other workers."""
+_LAST_TAKEN_MAX: Final = 65_536
+"""Most connections taken from a listening socket at its end: as many as one can hold."""
