@@ -53,15 +53,23 @@ def main() -> int:
     parser.add_argument("--serve", metavar="ADDRESS", help=argparse.SUPPRESS)
     parser.add_argument("--assets", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--kind", choices=("ready", "anew"), default="ready", help=argparse.SUPPRESS)
+    parser.add_argument(
+        "--once", action="store_true", help="one run, ready, 1,000 a batch; print it as JSON and keep nothing"
+    )
     arguments = parser.parse_args()
     if arguments.serve:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_serve(arguments.serve, arguments.kind, arguments.assets))
         return 0
+    if arguments.once:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            rate, cpu_us = _once(runner, "ready", max(SIZES))
+        print(json.dumps({"per_second": rate, "cpu_us": cpu_us}))
+        return 0
     # One event loop for all runs: grpc's poller outlives the loop it was first used on.
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         rates = {
-            f"{kind}, {assets} a batch": statistics.median(_once(runner, kind, assets) for _ in range(RUNS))
+            f"{kind}, {assets} a batch": statistics.median(_once(runner, kind, assets)[0] for _ in range(RUNS))
             for kind in ("ready", "anew")
             for assets in SIZES
         }
@@ -79,20 +87,21 @@ def main() -> int:
     return 0 if best >= GOAL else 1
 
 
-def _once(runner: asyncio.Runner, kind: str, assets: int) -> float:
+def _once(runner: asyncio.Runner, kind: str, assets: int) -> tuple[float, float]:
+    """Prices a second, and microseconds of the publishing process's CPU for each."""
     with tempfile.TemporaryDirectory(prefix="watch-") as name:
         address = f"unix:{name}/price.sock"
         server = subprocess.Popen(
             [sys.executable, __file__, "--serve", address, "--kind", kind, "--assets", str(assets)]
         )
         try:
-            return runner.run(_read(address, assets))
+            return runner.run(_read(address, assets, server.pid))
         finally:
             server.kill()
             server.wait()
 
 
-async def _read(address: str, assets: int) -> float:
+async def _read(address: str, assets: int, server_pid: int) -> tuple[float, float]:
     async with PriceBook(address) as book:
         await book.ready()
         gc.collect()
@@ -100,13 +109,19 @@ async def _read(address: str, assets: int) -> float:
         # Looked at now and then: an event for each price would be part of what is measured.
         while book.connection.sequence <= assets * 2:  # noqa: ASYNC110
             await asyncio.sleep(0.001)
-        first, began = book.connection.sequence, time.monotonic()
+        first, began, used = book.connection.sequence, time.monotonic(), _cpu_s(server_pid)
         while book.connection.sequence < PRICES // assets * assets:  # noqa: ASYNC110
             await asyncio.sleep(0.005)
-        took = time.monotonic() - began
+        took, used = time.monotonic() - began, _cpu_s(server_pid) - used
         assert book.connection.skipped == 0, "something was folded: the rate would be too high"
         assert book.connection.replacements == 1
-        return (book.connection.sequence - first) / took
+        prices = book.connection.sequence - first
+        return prices / took, used / prices * 1e6
+
+
+def _cpu_s(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 async def _serve(address: str, kind: str, assets: int) -> None:
