@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from _lane_process import LOAD_CORE, asked, running
+from _lane_process import LOAD_CORE, PeerError, asked, running
 
 ENVIRON = {
     "TRINITY_SANDBOX_TICKS_PER_S": "200",
@@ -28,6 +28,7 @@ ENVIRON = {
     **{f"TRINITY_GATEWAY_UDP_{name}_BURST": "1000000000" for name in ("DEMO", "SESSION")},
 }
 COOKIE_PADDING = 120
+FIRST_PRICE_S = 60
 FLAG_RESPONSE, FLAG_MAC, FLAG_REFUSED = 1, 2, 16
 HEAD_BYTES, MAC_BYTES = 28, 16
 
@@ -69,6 +70,17 @@ class Mesh:
         )
         with urllib.request.urlopen(request, timeout=10) as response:
             return {name.lower(): value for name, value in response.getheaders()}, response.read()
+
+    def first_price(self, target: str) -> tuple[dict[str, str], bytes]:
+        """The same once there is a price to answer with, which takes a moment after the start."""
+        deadline = time.monotonic() + FIRST_PRICE_S
+        while True:
+            try:
+                return self.answer(target)
+            except OSError as error:
+                if time.monotonic() > deadline:
+                    raise PeerError(f"the mesh has no price within {FIRST_PRICE_S} s: {error}") from error
+                time.sleep(0.1)
 
     def session(self) -> Session:
         """A new session."""

@@ -19,6 +19,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from _lane_process import SERVER_CORE, PeerError, asked, free_port, listens, running
+from google.api import annotations_pb2
+from google.protobuf import descriptor_pb2
+from google.protobuf.descriptor import FileDescriptor
+
+from trinity.price.v1 import price_service_pb2
 
 PEERS = Path(__file__).resolve().parent / "peers"
 TEXT_PATTERN = b"GET BTC USD id=00000000"
@@ -202,17 +207,28 @@ def _envoy_program() -> str:
 
 
 def _descriptors() -> bytes:
-    """The price service's contract and all that it imports, as a FileDescriptorSet."""
-    code = (
-        "import sys; from google.protobuf import descriptor_pb2; from trinity.price.v1 import price_service_pb2\n"
-        "found = descriptor_pb2.FileDescriptorSet(); seen = set()\n"
-        "def add(file):\n"
-        "    if file.name not in seen:\n"
-        "        seen.add(file.name); [add(each) for each in file.dependencies]\n"
-        "        file.CopyToProto(found.file.add())\n"
-        "add(price_service_pb2.DESCRIPTOR); sys.stdout.buffer.write(found.SerializeToString())"
-    )
-    return subprocess.run([sys.executable, "-c", code], check=True, capture_output=True).stdout
+    """The price service's contract and all that it imports, as Envoy can read it.
+
+    Its transcoder knows no `response_body` but HttpBody, so that is taken out: Envoy answers {"price": {…}}.
+    """
+    found = descriptor_pb2.FileDescriptorSet()
+    seen: set[str] = set()
+
+    def add(file: FileDescriptor) -> None:
+        if file.name in seen:
+            return
+        seen.add(file.name)
+        for each in file.dependencies:
+            add(each)
+        file.CopyToProto(found.file.add())
+
+    add(price_service_pb2.DESCRIPTOR)
+    for service in (service for file in found.file for service in file.service):
+        for method in service.method:
+            rule = method.options.Extensions[annotations_pb2.http]
+            for each in (rule, *rule.additional_bindings):
+                each.ClearField("response_body")
+    return bytes(found.SerializeToString())
 
 
 def _envoy_config(port: int, upstream: str, descriptors: Path) -> dict[str, object]:

@@ -17,6 +17,7 @@ import contextlib
 import json
 import os
 import platform
+import signal
 import statistics
 import subprocess
 import sys
@@ -43,6 +44,8 @@ DATAGRAMS = 128
 GRPC_CONNECTIONS, GRPC_STREAMS = 4, 16
 GET_PRICE = "/trinity.price.v1.PriceService/GetPrice"
 WARM_S = 0.3
+FAILURES_MAX = 2
+"""Runs of a row that may fail before it is given up, and named."""
 IDLE = 0.1
 """Where a greater part of the server's core was idle, the server was not the bottleneck of its row."""
 LOST = 0.01
@@ -76,6 +79,7 @@ class Row:
     is_half: bool = False
     """Whether this is such a measurement."""
     samples: list[Sample] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
 
     def medians(self) -> dict[str, float | None]:
         """The medians of all runs."""
@@ -97,6 +101,8 @@ def main() -> int:
     )
     arguments = parser.parse_args()
     parts = arguments.only.split(",")
+    # Whoever ends the benchmark ends what it started.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     with tempfile.TemporaryDirectory(prefix="lanes-") as name, contextlib.ExitStack() as stack:
         bench = Bench(Path(name), stack, arguments.seconds)
         rows = bench.rows(parts)
@@ -121,7 +127,7 @@ class Bench:
         """Start everything; the rows that can be measured."""
         mesh = self._stack.enter_context(our_mesh(self._folder))
         move(mesh.pids("gateway"), SERVER_CORE)
-        fields, body = mesh.answer("/price?asset=BTC")
+        fields, body = mesh.first_price("/price?asset=BTC")
         price = self._file(body)
         makers = {
             "http": lambda: self._http_rows(mesh, price, fields),
@@ -153,9 +159,12 @@ class Bench:
                 try:
                     row.samples.append(row.run(rate_of(row)))
                 except PeerError as error:
-                    self.skipped[row.name] = str(error)
-                    rows.remove(row)
-        return rows
+                    row.failures.append(str(error))
+                    print(f"  {row.name}: {error}", file=sys.stderr)
+                    if len(row.failures) == FAILURES_MAX:
+                        rows.remove(row)
+                        self.skipped[row.name] = "; ".join(row.failures)
+        return [row for row in rows if row.samples]
 
     def _http_rows(self, mesh: Mesh, price: Path, fields: dict[str, str]) -> list[Row]:
         constant = {name: value for name, value in fields.items() if name not in _SERVERS_OWN}
