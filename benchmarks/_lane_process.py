@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import signal
 import socket
@@ -15,6 +16,7 @@ from pathlib import Path
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 READY_S = 90.0
 STOP_S = 30.0
+PR_SET_PDEATHSIG = 1
 
 CORES = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else [0]
 SERVER_CORE = CORES[0]
@@ -87,6 +89,10 @@ def running(
             stdout=into,
             stderr=into,
             env={**os.environ, **(environ or {})},
+            # A session of its own, as the mesh gives to each of its processes: the kernel shares a core out by
+            # sessions (autogroup), so that on a busy machine all servers have the same claim to it.
+            start_new_session=True,
+            preexec_fn=_ends_with_parent,
         )
     try:
         deadline = time.monotonic() + READY_S
@@ -138,6 +144,11 @@ def asked(port: int, datagram: bytes, *, wait_s: float = 0.3) -> bytes:
             return asking.recv(2_048)
         except OSError:
             return b""
+
+
+def _ends_with_parent() -> None:
+    """In the child: SIGTERM when the benchmark dies, however it does."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _tasks(pid: int) -> list[Path]:
