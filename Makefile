@@ -24,6 +24,8 @@ check: setup  ## format, lint, types, import contracts, contracts, generated cod
 	@PYTHONPATH=gen:mesh:services:gateway:feeds:cli $(BIN)/lint-imports --no-cache
 	@$(BIN)/python scripts/generate.py --check
 	@$(BIN)/python scripts/settings_page.py --check
+	@$(BIN)/python scripts/performance_page.py --check
+	@$(BIN)/python benchmarks/capacity.py --check
 	@$(BIN)/buf lint
 	@$(BIN)/buf format --diff --exit-code protos
 	@$(BIN)/buf breaking protos --against tests/contract/last_release.binpb

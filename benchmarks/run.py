@@ -4,7 +4,8 @@
     python benchmarks/run.py decode     only those named
 
 Each script measures us and its peers side by side in one run, prints a table and writes
-benchmarks/results/<name>.json. A peer that is not installed is named and skipped.
+benchmarks/results/<name>.json. A peer that is not installed is named and skipped. Afterwards the
+pages that quote the results are written anew.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-NOT_BENCHMARKS = {"run.py"}
+NOT_BENCHMARKS = {"run.py", "capacity.py"}
+PAGES = ("benchmarks/capacity.py", "scripts/performance_page.py")
 
 
 def main() -> int:
@@ -30,6 +32,10 @@ def main() -> int:
         print(f"\n== {name} ==", flush=True)
         if subprocess.run([sys.executable, HERE / f"{name}.py"], cwd=HERE.parent, check=False).returncode:
             failed.append(name)
+    print("\n== pages ==", flush=True)
+    failed += [
+        page for page in PAGES if subprocess.run([sys.executable, page], cwd=HERE.parent, check=False).returncode
+    ]
     if failed:
         print(f"\nbench: failed: {', '.join(failed)}", file=sys.stderr)
     return len(failed)

@@ -42,6 +42,7 @@ from trinity_price.watching import Watch, Watching
 
 HERE = Path(__file__).resolve().parent
 PRICES = 400_000
+PRICES_ONCE = 200_000
 SIZES = (150, 1_000)
 RUNS = 3
 GOAL = 500_000
@@ -52,16 +53,25 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--serve", metavar="ADDRESS", help=argparse.SUPPRESS)
     parser.add_argument("--assets", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--prices", type=int, default=PRICES, help=argparse.SUPPRESS)
     parser.add_argument("--kind", choices=("ready", "anew"), default="ready", help=argparse.SUPPRESS)
+    parser.add_argument(
+        "--once", action="store_true", help="one run, ready, 1,000 a batch; print it as JSON and keep nothing"
+    )
     arguments = parser.parse_args()
     if arguments.serve:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_serve(arguments.serve, arguments.kind, arguments.assets))
+            runner.run(_serve(arguments.serve, arguments.kind, arguments.assets, arguments.prices))
+        return 0
+    if arguments.once:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            rate, cpu_us = _once(runner, "ready", max(SIZES), prices=PRICES_ONCE)
+        print(json.dumps({"per_second": rate, "cpu_us": cpu_us}))
         return 0
     # One event loop for all runs: grpc's poller outlives the loop it was first used on.
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         rates = {
-            f"{kind}, {assets} a batch": statistics.median(_once(runner, kind, assets) for _ in range(RUNS))
+            f"{kind}, {assets} a batch": statistics.median(_once(runner, kind, assets)[0] for _ in range(RUNS))
             for kind in ("ready", "anew")
             for assets in SIZES
         }
@@ -79,20 +89,32 @@ def main() -> int:
     return 0 if best >= GOAL else 1
 
 
-def _once(runner: asyncio.Runner, kind: str, assets: int) -> float:
+def _once(runner: asyncio.Runner, kind: str, assets: int, *, prices: int = PRICES) -> tuple[float, float]:
+    """Prices a second, and microseconds of the publishing process's CPU for each."""
     with tempfile.TemporaryDirectory(prefix="watch-") as name:
         address = f"unix:{name}/price.sock"
         server = subprocess.Popen(
-            [sys.executable, __file__, "--serve", address, "--kind", kind, "--assets", str(assets)]
+            [
+                sys.executable,
+                __file__,
+                "--serve",
+                address,
+                "--kind",
+                kind,
+                "--assets",
+                str(assets),
+                "--prices",
+                str(prices),
+            ]
         )
         try:
-            return runner.run(_read(address, assets))
+            return runner.run(_read(address, assets, server.pid, prices))
         finally:
             server.kill()
             server.wait()
 
 
-async def _read(address: str, assets: int) -> float:
+async def _read(address: str, assets: int, server_pid: int, total: int) -> tuple[float, float]:
     async with PriceBook(address) as book:
         await book.ready()
         gc.collect()
@@ -100,21 +122,27 @@ async def _read(address: str, assets: int) -> float:
         # Looked at now and then: an event for each price would be part of what is measured.
         while book.connection.sequence <= assets * 2:  # noqa: ASYNC110
             await asyncio.sleep(0.001)
-        first, began = book.connection.sequence, time.monotonic()
-        while book.connection.sequence < PRICES // assets * assets:  # noqa: ASYNC110
+        first, began, used = book.connection.sequence, time.monotonic(), _cpu_s(server_pid)
+        while book.connection.sequence < total // assets * assets:  # noqa: ASYNC110
             await asyncio.sleep(0.005)
-        took = time.monotonic() - began
+        took, used = time.monotonic() - began, _cpu_s(server_pid) - used
         assert book.connection.skipped == 0, "something was folded: the rate would be too high"
         assert book.connection.replacements == 1
-        return (book.connection.sequence - first) / took
+        prices = book.connection.sequence - first
+        return prices / took, used / prices * 1e6
 
 
-async def _serve(address: str, kind: str, assets: int) -> None:
+def _cpu_s(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+async def _serve(address: str, kind: str, assets: int, total: int) -> None:
     clock = SystemClock()
     wall = AnchoredWall(clock=clock)
     publication = Publication(clock=clock, clock_id=clock_id(), wall=wall, epoch=1)
     watching = Watching(clock=clock, publication=publication, flush_ms=0, streams_max=1, snapshot_prices_max=2_000)
-    rounds = _rounds([f"A{number}" for number in range(assets)], clock.monotonic_ns())
+    rounds = _rounds([f"A{number}" for number in range(assets)], clock.monotonic_ns(), total)
     publication.put(rounds[0])
     taken = asyncio.Event()
     encoder = PriceEncoder(epoch=1)
@@ -153,12 +181,12 @@ async def _serve(address: str, kind: str, assets: int) -> None:
         waking.cancel()
 
 
-def _rounds(assets: list[str], now_ns: int) -> list[list[Price]]:
+def _rounds(assets: list[str], now_ns: int, total: int) -> list[list[Price]]:
     """New prices of every asset, as the book makes them."""
     sources = tuple(sorted(Venue))
     sequence = 0
     rounds = []
-    for number in range(PRICES // len(assets)):
+    for number in range(total // len(assets)):
         prices = []
         for place, asset in enumerate(assets):
             sequence += 1

@@ -68,6 +68,8 @@ def _facts(value: Mapping[str, Any], prefix: str) -> list[tuple[str, str]]:
 
 
 def _shown(value: Any) -> str:
+    if value is None:
+        return ""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
