@@ -34,7 +34,7 @@ from trinity_admission.principal import from_unix_socket, judged
 from trinity_admission.refusals import RefusedError
 from trinity_core.errors import Code, Reason, TrinityError
 from trinity_core.usage import Outcome, Transport
-from trinity_mesh.interceptors import Continuation, Errors, Handler, RequestIds, Validation, wrapped
+from trinity_mesh.interceptors import Errors, Handler, Interceptor, RequestIds, Validation, wrapped
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -43,7 +43,7 @@ _PEER: Final = re.compile(r"ipv[46]:(.*):[0-9]+")
 _OURS: Final = "/trinity."
 
 
-def with_admission(admission: Admission) -> tuple[grpc.aio.ServerInterceptor, ...]:
+def with_admission(admission: Admission) -> tuple[Interceptor, ...]:
     """The list every server starts with, and admission in its place: before a request is looked at."""
     return (RequestIds(), Errors(), AdmissionInterceptor(admission), Validation())
 
@@ -54,40 +54,19 @@ class _Rule:
     scopes: tuple[str, ...]
 
 
-class AdmissionInterceptor(grpc.aio.ServerInterceptor):
+class AdmissionInterceptor:
     """Lets calls in, one by one."""
 
     def __init__(self, admission: Admission) -> None:
         """`admission` is this process's."""
         self._admission = admission
-        self._rules: dict[str, _Rule | None] = {}
 
-    async def intercept_service(
-        self,
-        continuation: Continuation,
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> Any:
-        """Wrap the handlers of methods of ours; unknown methods pass through to grpc's own UNIMPLEMENTED."""
-        handler = await continuation(handler_call_details)
-        path = handler_call_details.method
-        if handler is None or not path.startswith(_OURS):
-            return handler
-        rule = self._rule(path)
-        if rule is None:
-            return handler
-        given = [value for key, value in handler_call_details.invocation_metadata if key == "authorization"]
-        return wrapped(handler, lambda inner: self._around(inner, rule, given))
+    def around(self, method: str, handler: Any) -> Any:
+        """Judge the calls of methods of ours that are not for anybody."""
+        rule = _rule(method) if method.startswith(_OURS) else None
+        return handler if rule is None else wrapped(handler, lambda inner: self._around(inner, rule))
 
-    def _rule(self, path: str) -> _Rule | None:
-        """What a method demands; None for one that takes calls without a key. The server knows the method."""
-        if path not in self._rules:
-            service, _, name = path.removeprefix("/").rpartition("/")
-            method = descriptor_pool.Default().FindServiceByName(service).methods_by_name[name]
-            rules = method.GetOptions().Extensions[options_pb2.method]
-            self._rules[path] = None if rules.anonymous else _Rule(name, tuple(rules.scopes))
-        return self._rules[path]
-
-    def _around(self, inner: Handler, rule: _Rule, given: list[str | bytes]) -> Handler:
+    def _around(self, inner: Handler, rule: _Rule) -> Handler:
         if inspect.isasyncgenfunction(inner):
 
             async def admitted_stream(request: Any, context: Context) -> AsyncIterator[Any]:
@@ -95,7 +74,7 @@ class AdmissionInterceptor(grpc.aio.ServerInterceptor):
                     async for response in inner(request, context):
                         yield response
                     return
-                entry = await self._enter(request, context, rule, given)
+                entry = await self._enter(request, context, rule)
                 try:
                     async with contextlib.aclosing(self._answers(inner(request, context), entry, context)) as answers:
                         async for response in answers:
@@ -108,7 +87,7 @@ class AdmissionInterceptor(grpc.aio.ServerInterceptor):
         async def admitted(request: Any, context: Context) -> Any:
             if from_unix_socket(context):
                 return await inner(request, context)
-            entry = await self._enter(request, context, rule, given)
+            entry = await self._enter(request, context, rule)
             try:
                 try:
                     response = await inner(request, context)
@@ -124,8 +103,9 @@ class AdmissionInterceptor(grpc.aio.ServerInterceptor):
 
         return admitted
 
-    async def _enter(self, request: Any, context: Context, rule: _Rule, given: list[str | bytes]) -> Admitted:
+    async def _enter(self, request: Any, context: Context, rule: _Rule) -> Admitted:
         """Let the call in. Raises TrinityError."""
+        given = [value for key, value in context.invocation_metadata() or () if key == "authorization"]
         if not given:
             raise TrinityError(Reason.MISSING_KEY, "send the key as `authorization: Bearer tbk_…`")
         found = _BEARER.fullmatch(str(given[0])) if len(given) == 1 else None
@@ -205,6 +185,14 @@ class AdmissionInterceptor(grpc.aio.ServerInterceptor):
         else:
             code = Code.INTERNAL
         entry.answered(outcome_of_code(code))
+
+
+def _rule(path: str) -> _Rule | None:
+    """What a method demands; None for one that takes calls without a key."""
+    service, _, name = path.removeprefix("/").rpartition("/")
+    method = descriptor_pool.Default().FindServiceByName(service).methods_by_name[name]
+    rules = method.GetOptions().Extensions[options_pb2.method]
+    return None if rules.anonymous else _Rule(name, tuple(rules.scopes))
 
 
 def address_of_peer(peer: str) -> str:

@@ -2,16 +2,20 @@
 
 Order: request id, errors, validation. The request id comes first so that an error can
 carry it; validation comes last so that what it refuses is rendered like any error.
+
+The list is put around each handler once, when its service is added to a server. grpc.aio's own
+interceptors are asked anew at every call which handler it has, and cost each call a third of its time.
 """
 
 from __future__ import annotations
 
 import inspect
 import logging
-import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+import os
+import random
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextvars import ContextVar
-from typing import Any, Final, cast
+from typing import Any, Final, Protocol, cast
 
 import grpc
 import grpc.aio
@@ -30,72 +34,93 @@ _ID_LENGTH_MAX: Final = 64
 request_id: ContextVar[str] = ContextVar("request_id", default="")
 """Id of the request under way, for logs."""
 
-Handler = Callable[[Any, grpc.aio.ServicerContext[Any, Any]], Any]
-Continuation = Callable[[grpc.HandlerCallDetails], Awaitable[Any]]
+Context = grpc.aio.ServicerContext[Any, Any]
+Handler = Callable[[Any, Context], Any]
 
 
-class RequestIds(grpc.aio.ServerInterceptor):
+class Interceptor(Protocol):
+    """Stands around the handlers of a server."""
+
+    def around(self, method: str, handler: Any) -> Any:
+        """A handler (grpc.RpcMethodHandler) like the given one with its behaviour changed; or the same.
+
+        `method` is its path, as in "/trinity.price.v1.PriceService/GetPrice".
+        """
+        ...
+
+
+class RequestIds:
     """Gives every call a request id: the caller's when it is printable and short, else a new one."""
 
-    async def intercept_service(
-        self,
-        continuation: Continuation,
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> Any:
+    def __init__(self) -> None:
+        self._bits = random.Random(os.urandom(32)).getrandbits  # noqa: S311 - an id is no secret
+
+    def around(self, method: str, handler: Any) -> Any:
         """Set the id for the duration of the call."""
-        given = ""
-        for key, value in handler_call_details.invocation_metadata:
+        return wrapped(handler, self._named)
+
+    def _named(self, inner: Handler) -> Handler:
+        if inspect.isasyncgenfunction(inner):
+
+            async def named_stream(request: Any, context: Context) -> AsyncIterator[Any]:
+                request_id.set(self._id(context))
+                async for response in inner(request, context):
+                    yield response
+
+            return named_stream
+
+        async def named(request: Any, context: Context) -> Any:
+            request_id.set(self._id(context))
+            return await inner(request, context)
+
+        return named
+
+    def _id(self, context: Context) -> str:
+        for key, value in context.invocation_metadata() or ():
             if (
                 key == REQUEST_ID_KEY
                 and isinstance(value, str)
-                and len(value) <= _ID_LENGTH_MAX
+                and 0 < len(value) <= _ID_LENGTH_MAX
                 and value.isprintable()
             ):
-                given = value
-        request_id.set(given or uuid.uuid4().hex)
-        return await continuation(handler_call_details)
+                return value
+        return f"{self._bits(128):032x}"
 
 
-class Errors(grpc.aio.ServerInterceptor):
+class Errors:
     """Turns TrinityError into a status with details, and anything unforeseen into INTERNAL without detail."""
 
-    async def intercept_service(
-        self,
-        continuation: Continuation,
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> Any:
-        """Wrap the handler; unknown methods pass through to grpc's own UNIMPLEMENTED."""
-        return wrapped(await continuation(handler_call_details), _guard)
+    def around(self, method: str, handler: Any) -> Any:
+        """Catch what the handler raises."""
+        return wrapped(handler, _guard)
 
 
-class Validation(grpc.aio.ServerInterceptor):
+class Validation:
     """Judges requests by the rules of their contract before the servicer sees them."""
 
-    async def intercept_service(
-        self,
-        continuation: Continuation,
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> Any:
+    def around(self, method: str, handler: Any) -> Any:
         """Wrap handlers that take one request; streams of requests are judged by their servicer."""
-        handler = await continuation(handler_call_details)
-        if handler is None or handler.request_streaming:
-            return handler
-        return wrapped(handler, _judge)
+        return handler if handler.request_streaming else wrapped(handler, _judge)
 
 
-def standard() -> tuple[grpc.aio.ServerInterceptor, ...]:
+def standard() -> tuple[Interceptor, ...]:
     """The list every server of the mesh starts with, outermost first."""
     return (RequestIds(), Errors(), Validation())
 
 
+def composed(interceptors: Sequence[Interceptor], method: str, handler: Any) -> Any:
+    """A handler with all of a list around it, the first outermost."""
+    for interceptor in reversed(interceptors):
+        handler = interceptor.around(method, handler)
+    return handler
+
+
 def wrapped(handler: Any, around: Callable[[Handler], Handler]) -> Any:
-    """A handler like the given one with its behaviour put inside `around`; None stays None.
+    """A handler like the given one with its behaviour put inside `around`.
 
     `around` gets an async function (unary answer) or an async generator function (stream)
     and returns one of the same kind. Raises TypeError for a streaming handler of another kind.
     """
-    if handler is None:
-        return None
     kind = ("stream" if handler.request_streaming else "unary", "stream" if handler.response_streaming else "unary")
     inner = cast("Handler", getattr(handler, "_".join(kind)))
     if handler.response_streaming and not inspect.isasyncgenfunction(inner):
@@ -128,7 +153,7 @@ def _judge(inner: Handler) -> Handler:
 def _guard(inner: Handler) -> Handler:
     if inspect.isasyncgenfunction(inner):
 
-        async def guarded_stream(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
+        async def guarded_stream(request: Any, context: Context) -> AsyncIterator[Any]:
             try:
                 async for response in inner(request, context):
                     yield response
@@ -137,7 +162,7 @@ def _guard(inner: Handler) -> Handler:
 
         return guarded_stream
 
-    async def guarded(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+    async def guarded(request: Any, context: Context) -> Any:
         try:
             return await inner(request, context)
         except Exception as error:
@@ -146,7 +171,7 @@ def _guard(inner: Handler) -> Handler:
     return guarded
 
 
-async def _abort(error: Exception, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+async def _abort(error: Exception, context: Context) -> None:
     if isinstance(error, grpc.aio.AbortError):
         raise error
     if not isinstance(error, TrinityError):

@@ -6,16 +6,17 @@ import contextlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self, cast
+from typing import Any, Self, TypeAlias, cast
 
 import grpc
 import grpc.aio
 from google.protobuf.descriptor import ServiceDescriptor
+from google.protobuf.message import DecodeError
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from trinity_core.errors import Reason, TrinityError
-from trinity_mesh.interceptors import standard
+from trinity_mesh.interceptors import Interceptor, composed, standard
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,10 @@ class ServerLimits:
     """How long calls under way may take to finish once the server stops."""
 
 
+Quick: TypeAlias = Callable[[bytes], bytes | None]
+"""The serialised response to a serialised request; None for the long way. MUST NOT block or raise."""
+
+
 @dataclass(frozen=True, slots=True)
 class Service:
     """One service to serve."""
@@ -43,6 +48,10 @@ class Service:
     """Registers the servicer with a server."""
     raw_responses: frozenset[str] = field(default_factory=frozenset)
     """Names of methods whose servicer yields serialised responses (bytes) itself."""
+    quick: Mapping[str, Quick] = field(default_factory=dict)
+    """By names of unary methods: what answers at once where it can, in bytes, before anything else is done.
+
+    Only on a server with the standard list around its calls: a list that judges callers is never passed by."""
 
 
 class MeshServer:
@@ -54,15 +63,16 @@ class MeshServer:
         address: str,
         services: Sequence[Service],
         limits: ServerLimits | None = None,
-        interceptors: Sequence[grpc.aio.ServerInterceptor] | None = None,
+        interceptors: Sequence[Interceptor] | None = None,
     ) -> None:
         """`address` is "unix:/path" (mode 0600) or "host:port"; port 0 picks a free one, see `address` after start."""
         self._asked = address
         self._services = tuple(services)
         self._limits = limits or ServerLimits()
         self._health = health.aio.HealthServicer()
+        self._judges = interceptors is not None
+        self._interceptors = standard() if interceptors is None else tuple(interceptors)
         self._server = grpc.aio.server(
-            interceptors=standard() if interceptors is None else tuple(interceptors),
             options=_options(self._limits),
             maximum_concurrent_rpcs=self._limits.concurrent_rpcs_max,
         )
@@ -79,9 +89,8 @@ class MeshServer:
     async def start(self) -> None:
         """Listen. Raises TrinityError BACKEND_UNAVAILABLE naming the address when it cannot be bound."""
         for service in self._services:
-            service.add(
-                cast("grpc.aio.Server", _Registrar(self._server, service)) if service.raw_responses else self._server
-            )
+            registrar = Registrar(self._server, service, self._interceptors, quick=not self._judges)
+            service.add(cast("grpc.aio.Server", registrar))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         names = [service.descriptor.full_name for service in self._services]
         reflection.enable_server_reflection(
@@ -125,23 +134,50 @@ class MeshServer:
                 act(Path(self.address.removeprefix("unix:")))
 
 
-class _Registrar:
-    """Stands in for a server while a generated add_…_to_server runs, to let some methods answer in bytes."""
+class Registrar:
+    """Stands in for a server while a generated add_…_to_server runs, to put around the handlers what belongs there."""
 
-    def __init__(self, server: grpc.aio.Server, service: Service) -> None:
+    def __init__(
+        self, server: grpc.aio.Server, service: Service, interceptors: Sequence[Interceptor], *, quick: bool = True
+    ) -> None:
+        """`quick` lets the service's quick answers pass by the interceptors."""
         self._server = server
-        self._raw = service.raw_responses
+        self._service = service
+        self._interceptors = interceptors
+        self._quick = service.quick if quick else {}
 
     def add_generic_rpc_handlers(self, handlers: Sequence[grpc.GenericRpcHandler]) -> None:
         """Kept for the generated code: the handlers below carry everything."""
 
     def add_registered_method_handlers(self, service: str, handlers: Mapping[str, Any]) -> None:
         """Register the handlers, with a pass-through serializer for the raw ones."""
-        merged = {
-            name: handler._replace(response_serializer=None) if name in self._raw else handler
-            for name, handler in handlers.items()
-        }
-        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, merged),))
+        made = {name: self._made(service, name, handler) for name, handler in handlers.items()}
+        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, made),))
+
+    def _made(self, service: str, name: str, handler: Any) -> Any:
+        if name in self._service.raw_responses:
+            handler = handler._replace(response_serializer=None)
+        handler = composed(self._interceptors, f"/{service}/{name}", handler)
+        quick = self._quick.get(name)
+        return handler if quick is None else _quickened(handler, quick)
+
+
+def _quickened(handler: Any, quick: Quick) -> Any:
+    """A unary handler that takes and gives bytes, and goes the long way only where there is no quick answer."""
+    inner, parse, serialize = handler.unary_unary, handler.request_deserializer, handler.response_serializer
+
+    async def answer(request: bytes, context: grpc.aio.ServicerContext[Any, Any]) -> bytes:
+        found = quick(request)
+        if found is not None:
+            return found
+        try:
+            message = parse(request)
+        except DecodeError:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the request is no message of this method")
+        response: bytes = serialize(await inner(message, context))
+        return response
+
+    return grpc.unary_unary_rpc_method_handler(answer)
 
 
 def _options(limits: ServerLimits) -> list[tuple[str, int]]:

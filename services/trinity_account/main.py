@@ -10,8 +10,6 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import grpc.aio
-
 from trinity_account.board import KeyBoard
 from trinity_account.caching import KeyCaching
 from trinity_account.config import AccountConfig
@@ -27,6 +25,7 @@ from trinity_core.assets import load_assets
 from trinity_core.backoff import Backoff
 from trinity_mesh.clock import Clock, SystemClock
 from trinity_mesh.config import ConfigError, load
+from trinity_mesh.interceptors import Interceptor
 from trinity_mesh.page_tokens import PageTokens
 from trinity_mesh.process import Ready, run_process
 from trinity_mesh.secrets_file import MeshSecrets, load_secrets
@@ -51,7 +50,7 @@ async def run(
     clock: Clock,
     stopping: asyncio.Event,
     ready: Ready,
-    interceptors: Sequence[grpc.aio.ServerInterceptor] | None = None,
+    interceptors: Sequence[Interceptor] | None = None,
 ) -> None:
     """Serve accounts until `stopping` is set, then end every stream and drain.
 
@@ -102,7 +101,7 @@ class AccountPart:
         *,
         clock: Clock,
         secret: MeshSecrets,
-        interceptors: Sequence[grpc.aio.ServerInterceptor] | None = None,
+        interceptors: Sequence[Interceptor] | None = None,
         random_bytes: Callable[[int], bytes] = secrets.token_bytes,
     ) -> None:
         """`random_bytes` must be cryptographically strong."""

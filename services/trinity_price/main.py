@@ -25,6 +25,7 @@ from trinity_price.feed import Feed
 from trinity_price.lookup import Lookup
 from trinity_price.mirroring import Mirroring
 from trinity_price.publication import Publication
+from trinity_price.quick import QuickPrices
 from trinity_price.quotes import Quotes
 from trinity_price.servicer import PriceServicer, service
 from trinity_price.wall import AnchoredWall
@@ -160,6 +161,7 @@ class PricePart:
             quotes=self.quotes,
             live_ms_max=config.live.wait_ms,
         )
+        self.quick = QuickPrices(assets=assets, publication=self.publication, clock=clock)
         self.servicer = PriceServicer(
             assets=assets,
             writer=self.writer,
@@ -177,7 +179,7 @@ class PricePart:
         """Follow the feeds and listen; streams end first when it is over, then calls are drained."""
         server = MeshServer(
             address=self._config.listen,
-            services=[service(self.servicer)],
+            services=[service(self.servicer, self.quick)],
             limits=ServerLimits(drain_ms=self._config.drain_ms),
         )
         # Listening comes first: an address that is taken is told as it is, not as a group of errors.
@@ -200,7 +202,7 @@ class PricePart:
         """Serve callers that bring a key of their own, if the settings say so."""
         return public_server(
             self._config.public,
-            services=[service(self.servicer)],
+            services=[service(self.servicer, self.quick)],
             clock=self._clock,
             assets=self._assets.ids,
             drain_ms=self._config.drain_ms,

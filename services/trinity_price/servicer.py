@@ -21,6 +21,7 @@ from trinity_price.explaining import explanation_to_message
 from trinity_price.lookup import Ask, Lookup
 from trinity_price.pages import PageTokens
 from trinity_price.publication import Publication
+from trinity_price.quick import QuickPrices
 from trinity_price.wall import AnchoredWall
 from trinity_price.watching import Watch, Watching
 from trinity_price.writer import Writer
@@ -148,12 +149,13 @@ class PriceServicer(price_service_pb2_grpc.PriceServiceServicer):
         ]
 
 
-def service(servicer: PriceServicer) -> Service:
-    """The servicer as a server takes it: WatchPrices answers in bytes."""
+def service(servicer: PriceServicer, quick: QuickPrices) -> Service:
+    """The servicer as a server takes it: WatchPrices answers in bytes, and GetPrice where `quick` can."""
     return Service(
         descriptor=DESCRIPTOR,
         add=lambda server: price_service_pb2_grpc.add_PriceServiceServicer_to_server(servicer, server),
         raw_responses=frozenset({"WatchPrices"}),
+        quick={"GetPrice": quick},
     )
 
 

@@ -8,13 +8,12 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import grpc.aio
-
 from trinity_admission.public_server import PublicServer, public_server
 from trinity_core.assets import load_assets
 from trinity_core.usage_log import UsageLog
 from trinity_mesh.clock import Clock, SystemClock
 from trinity_mesh.config import ConfigError, load
+from trinity_mesh.interceptors import Interceptor
 from trinity_mesh.page_tokens import PageTokens
 from trinity_mesh.process import Ready, run_process
 from trinity_mesh.secrets_file import MeshSecrets, load_secrets
@@ -41,7 +40,7 @@ async def run(
     clock: Clock,
     stopping: asyncio.Event,
     ready: Ready,
-    interceptors: Sequence[grpc.aio.ServerInterceptor] | None = None,
+    interceptors: Sequence[Interceptor] | None = None,
 ) -> None:
     """Serve reports until `stopping` is set, then let calls under way finish for `drain_ms`.
 
@@ -87,7 +86,7 @@ class ReportPart:
         clock: Clock,
         secret: MeshSecrets,
         copy: UsageLog | None = None,
-        interceptors: Sequence[grpc.aio.ServerInterceptor] | None = None,
+        interceptors: Sequence[Interceptor] | None = None,
     ) -> None:
         """`copy` takes the place of the one in Valkey."""
         self._config = config

@@ -7,12 +7,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import grpc.aio
-
 from trinity_admission.public_server import public_server
 from trinity_core.assets import load_assets
 from trinity_mesh.clock import Clock, SystemClock
 from trinity_mesh.config import ConfigError, load
+from trinity_mesh.interceptors import Interceptor
 from trinity_mesh.process import Ready, run_process
 from trinity_mesh.server import MeshServer, ServerLimits
 from trinity_storage.postgres import Postgres
@@ -32,7 +31,7 @@ async def run(
     clock: Clock,
     stopping: asyncio.Event,
     ready: Ready,
-    interceptors: Sequence[grpc.aio.ServerInterceptor] | None = None,
+    interceptors: Sequence[Interceptor] | None = None,
 ) -> None:
     """Serve until `stopping` is set, then drain. The database, migrated, may come and go meanwhile.
 

@@ -15,12 +15,12 @@ import pytest_asyncio
 from websockets.asyncio.client import connect
 
 from bridge_stage import Stage, error_of, serving_app
-from trinity.price.v1 import price_pb2, price_service_pb2_grpc
+from trinity.price.v1 import price_pb2, price_service_pb2, price_service_pb2_grpc
 from trinity_core.errors import Reason, TrinityError
 from trinity_http.main import make_price_app, own_contract
 from trinity_http.prices import PriceAnswers
 from trinity_mesh.clock import SystemClock
-from trinity_mesh.interceptors import standard
+from trinity_mesh.server import MeshServer, ServerLimits, Service
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 NS = 1_000_000_000
@@ -122,17 +122,24 @@ class Gateway(Stage):
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def gateway(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Any]:
     folder: Path = tmp_path_factory.mktemp("prices")
-    server = grpc.aio.server(interceptors=standard())
     service, replica, clock = Prices(), Replica(), HandClock()
-    price_service_pb2_grpc.add_PriceServiceServicer_to_server(service, server)
-    server.add_insecure_port(f"unix:{folder}/price.sock")
+    server = MeshServer(
+        address=f"unix:{folder}/price.sock",
+        services=[
+            Service(
+                price_service_pb2.DESCRIPTOR.services_by_name["PriceService"],
+                lambda made: price_service_pb2_grpc.add_PriceServiceServicer_to_server(service, made),
+            )
+        ],
+        limits=ServerLimits(drain_ms=100),
+    )
     await server.start()
     async with grpc.aio.insecure_channel(f"unix:{folder}/price.sock") as channel:
         app = make_price_app(channel=channel, replica=replica, authenticate=None, clock=clock, ready=tuple)
         async with serving_app(app) as running:
             running.replica, running.service, running.clock = replica, service, clock
             yield running
-    await server.stop(None)
+    await server.stop()
 
 
 @pytest.fixture(autouse=True)
