@@ -14,7 +14,7 @@ import grpc.aio
 from account.small_account import SECRETS, SmallAccount, until_true
 from account.tenant_matrix import Things
 from account.tenant_ways import GrpcWay, HttpWay, Way, Who
-from bridge_stage import serving_app
+from bridge_stage import Stage, serving_app
 from price.fake_feed import FakeFeed
 from price.small_price import SmallPrice
 from trinity.account.v1 import account_pb2
@@ -80,8 +80,15 @@ class World:
     """Everything, running."""
 
     way: Way
+    """The one that the test is about."""
+    ways: Mapping[str, Way]
+    """All of `WAYS`."""
     plain_tcp: GrpcWay
     """The same services on TCP without anything that judges keys."""
+    http: Stage
+    part: AdmissionPart
+    folder: Path
+    """Where the processes of the mesh leave their files."""
     account: SmallAccount
     postgres: Postgres
     usage_stub: Any
@@ -122,13 +129,13 @@ WAYS = ("gateway", "direct", "http")
 
 
 @contextlib.asynccontextmanager
-async def a_world(way: str, database_url: str, folder: Path) -> AsyncIterator[World]:
+async def a_world(way: str, database_url: str, folder: Path, *, valkey_url: str = "") -> AsyncIterator[World]:
     """Everything, reached in one of `WAYS`."""
     clock = SystemClock()
     async with contextlib.AsyncExitStack() as stack:
         # Paths of sockets are short; a test's folder is not.
         name = stack.enter_context(tempfile.TemporaryDirectory(prefix="tw-"))
-        account = await stack.enter_async_context(SmallAccount(folder, database_url).running())
+        account = await stack.enter_async_context(SmallAccount(folder, database_url, valkey_url=valkey_url).running())
         postgres = await stack.enter_async_context(
             Postgres(PostgresConfig(acquire_timeout_ms=20_000), url=database_url, name="test", clock=clock)
         )
@@ -165,6 +172,8 @@ async def a_world(way: str, database_url: str, folder: Path) -> AsyncIterator[Wo
                     account=account.address,
                     usage=f"unix:{name}/all.sock",
                     spool=f"{name}/spool",
+                    keys_copy=f"{name}/run/keys.bin",
+                    rates_file=f"{name}/run/rates",
                     collector=CollectorConfig(flush_ms=20),
                     quota=QuotaConfig(wait_ms=20_000, deadline_ms=20_000),
                 ),
@@ -174,27 +183,32 @@ async def a_world(way: str, database_url: str, folder: Path) -> AsyncIterator[Wo
             )
         )
         direct = await channel_to("127.0.0.1:0", interceptors=with_admission(part.admission))
-        reached: Way = GrpcWay(mesh, judges_keys=False)
-        if way == "direct":
-            reached = GrpcWay(direct, judges_keys=True)
-        elif way == "http":
-            raw = await stack.enter_async_context(grpc.aio.insecure_channel(f"unix:{name}/all.sock"))
-            admitting = Admitting(part.admission)
-            app = create_app(
-                descriptor_set=own_contract(),
-                channels={each.descriptor.full_name: raw for each in services},
-                settings=GatewaySettings(stream_open_ms=50),
-                authenticate=admitting,
-                admission=admitting,
-            )
-            stage = await stack.enter_async_context(serving_app(app))
-            reached = HttpWay(stage.client, stage.base)
+        raw = await stack.enter_async_context(grpc.aio.insecure_channel(f"unix:{name}/all.sock"))
+        admitting = Admitting(part.admission)
+        app = create_app(
+            descriptor_set=own_contract(),
+            channels={each.descriptor.full_name: raw for each in services},
+            settings=GatewaySettings(stream_open_ms=50),
+            authenticate=admitting,
+            admission=admitting,
+            ready=part.missing,
+        )
+        http = await stack.enter_async_context(serving_app(app))
+        ways: Mapping[str, Way] = {
+            "gateway": GrpcWay(mesh, judges_keys=False),
+            "direct": GrpcWay(direct, judges_keys=True),
+            "http": HttpWay(http.client, http.base),
+        }
         furnishing = _Furnishing(account, usage_service_pb2_grpc.UsageServiceStub(mesh), part)
         acme, globex = await furnishing.customer("acmeco"), await furnishing.customer("globex")
         await account.plan("bare-plan", scopes=[], rate_per_s=1_000_000, burst=1_000_000)
         await account.associate("bareco", "bare-plan")
         world = World(
-            way=reached,
+            way=ways[way],
+            ways=ways,
+            http=http,
+            part=part,
+            folder=Path(name),
             plain_tcp=GrpcWay(plain, judges_keys=True),
             account=account,
             postgres=postgres,
