@@ -61,6 +61,7 @@ NOBODY = Things(
     tokens={"ListKeys": "A" * 60, "ListUsage": "A" * 86},
 )
 """Names of nothing."""
+_PATIENT = QuotaConfig(wait_ms=20_000, deadline_ms=20_000)
 _ACCOUNT_TABLES = ("plans", "associates", "api_keys", "account_version", "app_config")
 
 
@@ -129,7 +130,9 @@ WAYS = ("gateway", "direct", "http")
 
 
 @contextlib.asynccontextmanager
-async def a_world(way: str, database_url: str, folder: Path, *, valkey_url: str = "") -> AsyncIterator[World]:
+async def a_world(
+    way: str, database_url: str, folder: Path, *, valkey_url: str = "", quota: QuotaConfig = _PATIENT
+) -> AsyncIterator[World]:
     """Everything, reached in one of `WAYS`."""
     clock = SystemClock()
     async with contextlib.AsyncExitStack() as stack:
@@ -175,7 +178,7 @@ async def a_world(way: str, database_url: str, folder: Path, *, valkey_url: str 
                     keys_copy=f"{name}/run/keys.bin",
                     rates_file=f"{name}/run/rates",
                     collector=CollectorConfig(flush_ms=20),
-                    quota=QuotaConfig(wait_ms=20_000, deadline_ms=20_000),
+                    quota=quota,
                 ),
                 clock=clock,
                 assets=load_assets().ids,
