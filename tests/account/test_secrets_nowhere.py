@@ -32,6 +32,7 @@ from trinity_storage.valkey import Valkey, ValkeyConfig
 from trinity_udp.admitting import Admitting as Doors
 from trinity_udp.config import UdpConfig
 from trinity_udp.endpoint import Endpoint
+from trinity_udp.main import make_price_endpoint
 from udp.counter import ASSETS, Shelf, make_price
 
 METHODS = methods()
@@ -254,7 +255,7 @@ def files(folder: Path) -> bytes:
 
 @contextlib.asynccontextmanager
 async def endpoint_of(world: World) -> AsyncIterator[Endpoint]:
-    endpoint = Endpoint(
+    endpoint = make_price_endpoint(
         config=UdpConfig(listen=("127.0.0.1:0",)),
         replica=Shelf({"BTC": make_price()}),
         assets=ASSETS,
