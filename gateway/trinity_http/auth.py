@@ -37,7 +37,7 @@ async def authorize(authorization: bytes | None, method: Method, authenticator: 
         raise TrinityError(
             Reason.MISSING_SCOPE,
             f"this key lacks the scope {', '.join(missing)}, which {method.name} needs",
-            metadata={"scopes": ",".join(missing)},
+            metadata={"scope": ",".join(missing)},
         )
     return principal
 

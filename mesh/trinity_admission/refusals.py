@@ -44,7 +44,7 @@ def missing_scope(scopes: Iterable[str], method: str) -> TrinityError:
     return TrinityError(
         Reason.MISSING_SCOPE,
         f"this key lacks the scope {names.replace(',', ', ')}, which {method} needs",
-        metadata={"scopes": names},
+        metadata={"scope": names},
     )
 
 

@@ -172,6 +172,8 @@ class Room:
     plan: Plan
     live_keys: int
     """How many of its keys are valid."""
+    author: OwnedKey | None = None
+    """The author's own key, which bounds what it makes; None for a part of the mesh."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +194,8 @@ class AccountRepo(Protocol):
     change without a trace. A change that changes nothing MUST NOT have a new version.
 
     A change whose author names a key MUST raise INVALID_KEY when that key is unknown, not valid at
-    the author's time, or its associate is suspended: a revoked key cannot make its successor.
+    the author's time, or its associate is suspended: a revoked key cannot make its successor. `Room.author`
+    MUST be that key as every earlier change has left it.
 
     Every failure of the store MUST be raised as TrinityError STORE_UNAVAILABLE or STORE_CONFLICT.
     Lists MUST have at most `limit` entries, and none that is not after the given place.

@@ -94,7 +94,7 @@ class MemoryAccounts:
     async def create_key(self, associate: str, make: Callable[[Room], ApiKey], *, author: Author) -> OwnedKey:
         """See AccountRepo."""
         self._check_author(author)
-        return self._add_key(make(self._room(associate, author.at_ns)))
+        return self._add_key(make(self._room(associate, author)))
 
     async def register_key(self, key: ApiKey, *, author: Author) -> OwnedKey:
         """See AccountRepo."""
@@ -132,7 +132,7 @@ class MemoryAccounts:
         """See AccountRepo."""
         self._check_author(author)
         old = self._known(key_id)
-        rotation = change(self._held(old), self._room(old.associate, author.at_ns))
+        rotation = change(self._held(old), self._room(old.associate, author))
         if old.replaced:
             raise already_exists("key", key_id)
         new = self._add_key(replace(rotation.successor, replaces=key_id))
@@ -190,12 +190,13 @@ class MemoryAccounts:
         if key is None or not is_live(key.state(author.at_ns)) or self._associates[key.associate].suspended:
             raise invalid_author()
 
-    def _room(self, associate: str, now_ns: int) -> Room:
+    def _room(self, associate: str, author: Author) -> Room:
         found = self._associates.get(associate)
         if found is None:
             raise unknown_associate(associate)
-        live = sum(key.associate == associate and is_live(key.state(now_ns)) for key in self._keys.values())
-        return Room(found, self._plans[found.plan], live)
+        live = sum(key.associate == associate and is_live(key.state(author.at_ns)) for key in self._keys.values())
+        own = self._held(self._keys[author.key_id]) if author.key_id else None
+        return Room(found, self._plans[found.plan], live, own)
 
     def _known(self, key_id: str) -> ApiKey:
         found = self._keys.get(key_id)

@@ -17,6 +17,8 @@ from dataclasses import dataclass
 
 _ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _FORM = re.compile(r"tbk_([a-z]{2,8})_([0-9a-z]{12})_([0-9A-Za-z]{43})([0-9A-Za-z]{6})")
+_SECRET = re.compile(r"(tbk(?:_|%5f)[a-z]{2,8}(?:_|%5f)[0-9a-z]{12}(?:_|%5f))[0-9a-z]{1,49}", re.IGNORECASE)
+"""A key, or the beginning of one, in any case, its underscores percent-encoded perhaps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,16 @@ def parse(text: str) -> KeyText:
     if _check(text[:-6]) != found[4]:
         raise ValueError("the key's check does not match: it is mistyped or cut")
     return KeyText(found[1], found[2], text)
+
+
+def hidden(text: str) -> str:
+    """A text with the secret of every key in it taken out, also where a key was cut off; ids stay."""
+    return _SECRET.sub(r"\1…", text)
+
+
+def holds_key(text: str) -> bool:
+    """Whether a key, or the beginning of one with a part of its secret, stands in a text."""
+    return _SECRET.search(text) is not None
 
 
 def digest_of(text: str, pepper: bytes) -> bytes:

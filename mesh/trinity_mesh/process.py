@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from trinity_core.errors import TrinityError
+from trinity_core.keys import hidden
 from trinity_mesh.config import ConfigError
 
 EXIT_OK: Final = 0
@@ -82,7 +83,7 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
 
 
 class JsonLines(logging.Formatter):
-    """One JSON object a line: time, level, logger, message, and the traceback where there is one."""
+    """One JSON object a line: time, level, logger, message, and the traceback where there is one. No key's secret."""
 
     def __init__(self, part: str) -> None:
         super().__init__()
@@ -99,7 +100,7 @@ class JsonLines(logging.Formatter):
         }
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(line, ensure_ascii=False)
+        return hidden(json.dumps(line, ensure_ascii=False))
 
 
 def _log_to_stderr(part: str, level: str) -> None:

@@ -16,6 +16,7 @@ from google.protobuf.message import DecodeError
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 from trinity_core.errors import DOMAIN, Code, FieldViolation, Reason, TrinityError
+from trinity_core.keys import hidden
 
 DETAILS_KEY: Final = "grpc-status-details-bin"
 """Trailing metadata key of the serialised google.rpc.Status."""
@@ -38,14 +39,19 @@ _BY_CODE: Final = {
 
 
 def to_status(error: TrinityError, *, request_id: str = "") -> status_pb2.Status:
-    """The error as google.rpc.Status, with every detail a caller may see."""
-    status = status_pb2.Status(code=int(error.row.code), message=error.message)
-    info = error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=error.metadata)
+    """The error as google.rpc.Status, with every detail a caller may see.
+
+    Errors quote what they do not take. Where that was a key in a wrong place, its secret is left out: callers log
+    what they are told.
+    """
+    status = status_pb2.Status(code=int(error.row.code), message=hidden(error.message))
+    metadata = {name: hidden(value) for name, value in error.metadata.items()}
+    info = error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=metadata)
     status.details.add().Pack(info)
     if error.violations:
         bad = error_details_pb2.BadRequest()
         for violation in error.violations:
-            bad.field_violations.add(field=violation.field, description=violation.description)
+            bad.field_violations.add(field=hidden(violation.field), description=hidden(violation.description))
         status.details.add().Pack(bad)
     if error.retry_after_ms is not None:
         retry = error_details_pb2.RetryInfo()

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Final
 
 from trinity_core.account_errors import already_exists, unknown_associate, unknown_key, unknown_plan
-from trinity_core.accounts import ApiKey, Associate, OwnedKey, Plan, Room
+from trinity_core.accounts import ApiKey, Associate, Author, OwnedKey, Plan, Room
 from trinity_core.errors import Reason, TrinityError
 from trinity_storage.account_rows import ASSOCIATE, HELD, KEY, PLAN, associate_of, held_of, key_values, plan_of
 from trinity_storage.moments import to_moment
@@ -78,16 +78,17 @@ async def the_associate(session: Session, associate: str) -> Associate:
     return associate_of(row)
 
 
-async def room_of(session: Session, associate: str, now_ns: int) -> Room:
+async def room_of(session: Session, associate: str, author: Author) -> Room:
     """What is to be known of an associate to make a key for it. Raises UNKNOWN_ASSOCIATE."""
     found = await the_associate(session, associate)
     live = await session.fetch_value(
         "SELECT count(*) FROM trinity.api_keys "
         "WHERE associate = $1 AND revoke_time IS NULL AND (expire_time IS NULL OR expire_time > $2)",
         associate,
-        to_moment(now_ns),
+        to_moment(author.at_ns),
     )
-    return Room(found, await the_plan(session, found.plan), int(live))
+    own = await the_key(session, author.key_id) if author.key_id else None
+    return Room(found, await the_plan(session, found.plan), int(live), own)
 
 
 async def find_key(session: Session, key_id: str) -> OwnedKey | None:

@@ -158,7 +158,7 @@ class PostgresAccounts:
     async def create_key(self, associate: str, make: Callable[[Room], ApiKey], *, author: Author) -> OwnedKey:
         """See AccountRepo."""
         async with self._change(author) as session:
-            key = make(await room_of(session, associate, author.at_ns))
+            key = make(await room_of(session, associate, author))
             return await add_key(session, key, await count_up(session))
 
     async def register_key(self, key: ApiKey, *, author: Author) -> OwnedKey:
@@ -210,7 +210,7 @@ class PostgresAccounts:
         """See AccountRepo."""
         async with self._change(author) as session:
             old = await the_key(session, key_id)
-            rotation = change(old, await room_of(session, old.key.associate, author.at_ns))
+            rotation = change(old, await room_of(session, old.key.associate, author))
             version = await count_up(session)
             new = await add_key(session, replace(rotation.successor, replaces=key_id), version)
             await session.execute(

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
+from trinity_account.reach import Reach, reach_of
 from trinity_account.shared import SharedSettings
 from trinity_admission.principal import ADMIN, Principal
 from trinity_core.account_errors import unknown_key
@@ -24,8 +25,9 @@ class Wish:
     scopes: tuple[str, ...]
     """Empty: all that the plan has but admin, as far as the caller has them."""
     allowed_networks: tuple[str, ...]
+    """Empty: those of the caller's key."""
     lifetime_ns: int | None
-    """None: without end."""
+    """None: until the caller's key ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +64,20 @@ class Issuer:
         self._settings = settings
 
     def issue(self, wish: Wish, caller: Principal, *, now_ns: int) -> Issue:
-        """A new key. `make` raises TrinityError MISSING_SCOPE, TOO_MANY_KEYS; this raises INVALID_FIELD."""
+        """A new key, which reaches no further than the caller's.
+
+        `make` raises TrinityError MISSING_SCOPE, INVALID_FIELD, TOO_MANY_KEYS; this raises INVALID_FIELD.
+        """
         text = mint(env=self._env, random_bytes=self._random_bytes)
         settings = self._settings()
-        expire_time_ns = self._end(wish.lifetime_ns, settings, now_ns)
+        _check_lifetime(wish.lifetime_ns, settings)
 
         def make(room: Room) -> ApiKey:
-            scopes = _granted(wish.scopes, room.plan, caller)
+            reach = reach_of(caller, room.author)
+            scopes = _granted(wish.scopes, room.plan, reach)
+            allowed_networks = reach.networks_for(wish.allowed_networks)
+            asked_ns = None if wish.lifetime_ns is None else now_ns + wish.lifetime_ns
+            ends_ns = reach.end_for(asked_ns, now_ns=now_ns)
             _check_room(room.live_keys, settings)
             return ApiKey(
                 key_id=text.key_id,
@@ -76,9 +85,9 @@ class Issuer:
                 name=wish.name,
                 digest=text.digest(self._pepper),
                 scopes=scopes,
-                allowed_networks=wish.allowed_networks,
+                allowed_networks=allowed_networks,
                 create_time_ns=now_ns,
-                expire_time_ns=expire_time_ns,
+                expire_time_ns=_within_most(ends_ns, settings, now_ns),
             )
 
         return Issue(text, make)
@@ -86,8 +95,9 @@ class Issuer:
     def succeed(self, caller: Principal, *, grace_ns: int, now_ns: int) -> Succession:
         """A key for one that is replaced.
 
-        It has the old one's name, networks, lifetime, counted anew, and the scopes that the old one
-        holds. `change` raises TrinityError UNKNOWN_KEY, KEY_NOT_ACTIVE, MISSING_SCOPE, TOO_MANY_KEYS.
+        It has the old one's name, networks, lifetime, counted anew but not beyond the end of the
+        caller's key, and the scopes that the old one holds. `change` raises TrinityError UNKNOWN_KEY,
+        KEY_NOT_ACTIVE, MISSING_SCOPE, INVALID_FIELD, TOO_MANY_KEYS.
         """
         text = mint(env=self._env, random_bytes=self._random_bytes)
         settings = self._settings()
@@ -102,8 +112,8 @@ class Issuer:
                     f"the key {key.key_id} is {state.name.lower()}; only an active key can be rotated",
                     {"state": state.name},
                 )
-            # The successor is known to the caller, so it must not be able to do more than the caller is.
-            _check_held(old.scopes, caller)
+            reach = reach_of(caller, room.author)
+            reach.check_replaceable(old)
             _check_room(room.live_keys - (grace_ns == 0), settings)
             ends_ns = now_ns + grace_ns
             return Rotation(
@@ -115,27 +125,31 @@ class Issuer:
                     scopes=old.scopes,
                     allowed_networks=key.allowed_networks,
                     create_time_ns=now_ns,
-                    expire_time_ns=_end_of_successor(key, settings, now_ns),
+                    expire_time_ns=reach.end_within(_end_of_successor(key, settings, now_ns)),
                 ),
                 ends_ns if key.expire_time_ns is None else min(ends_ns, key.expire_time_ns),
             )
 
         return Succession(text, change)
 
-    def _end(self, lifetime_ns: int | None, settings: SharedSettings, now_ns: int) -> int | None:
-        most_ns = settings.key_lifetime_s_max * _S
-        if most_ns and lifetime_ns is not None and lifetime_ns > most_ns:
-            raise invalid_field("lifetime", f"longer than {settings.key_lifetime_s_max} s, which is the most here")
-        if lifetime_ns is None:
-            return now_ns + most_ns if most_ns else None
-        return now_ns + lifetime_ns
+
+def _check_lifetime(lifetime_ns: int | None, settings: SharedSettings) -> None:
+    most_s = settings.key_lifetime_s_max
+    if most_s and lifetime_ns is not None and lifetime_ns > most_s * _S:
+        raise invalid_field("lifetime", f"longer than {most_s} s, which is the most here")
 
 
 def _end_of_successor(key: ApiKey, settings: SharedSettings, now_ns: int) -> int | None:
-    most_ns = settings.key_lifetime_s_max * _S or None
-    own_ns = None if key.expire_time_ns is None else key.expire_time_ns - key.create_time_ns
-    bounds = [bound for bound in (most_ns, own_ns) if bound is not None]
-    return now_ns + min(bounds) if bounds else None
+    own_ns = None if key.expire_time_ns is None else now_ns + key.expire_time_ns - key.create_time_ns
+    return _within_most(own_ns, settings, now_ns)
+
+
+def _within_most(end_ns: int | None, settings: SharedSettings, now_ns: int) -> int | None:
+    """An end, or the latest that a new key may have."""
+    if not settings.key_lifetime_s_max:
+        return end_ns
+    latest_ns = now_ns + settings.key_lifetime_s_max * _S
+    return latest_ns if end_ns is None else min(end_ns, latest_ns)
 
 
 def check_owner(key: ApiKey, caller: Principal) -> None:
@@ -144,27 +158,17 @@ def check_owner(key: ApiKey, caller: Principal) -> None:
         raise unknown_key(key.key_id)
 
 
-def _granted(asked: tuple[str, ...], plan: Plan, caller: Principal) -> tuple[str, ...]:
+def _granted(asked: tuple[str, ...], plan: Plan, reach: Reach) -> tuple[str, ...]:
     if not asked:
-        return tuple(scope for scope in plan.scopes if scope != ADMIN and caller.holds(scope))
+        return tuple(scope for scope in plan.scopes if scope != ADMIN and reach.holds(scope))
     lacking = set(asked) - set(scopes_of(asked, plan))
     if lacking:
         scope = min(lacking)
         raise TrinityError(
             Reason.MISSING_SCOPE, f"the plan {plan.plan} does not have the scope {scope}", metadata={"scope": scope}
         )
-    _check_held(asked, caller)
+    reach.check_scopes(asked)
     return asked
-
-
-def _check_held(scopes: tuple[str, ...], caller: Principal) -> None:
-    for scope in scopes:
-        if not caller.holds(scope):
-            raise TrinityError(
-                Reason.MISSING_SCOPE,
-                f"a key with the scope {scope} can be made only by one that has it",
-                metadata={"scope": scope},
-            )
 
 
 def _check_room(live_keys: int, settings: SharedSettings) -> None:

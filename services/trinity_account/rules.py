@@ -12,6 +12,7 @@ from trinity.account.v1 import account_pb2
 from trinity_account.encoding import associate_from_message, plan_from_message
 from trinity_core.accounts import Associate, Plan
 from trinity_core.errors import invalid_field
+from trinity_core.keys import holds_key
 
 _PLAN_FIELDS: Final = ("name", "rate_per_s", "burst", "monthly_quota", "scopes", "assets", "transports")
 _ASSOCIATE_FIELDS: Final = ("name", "email", "plan", "suspended")
@@ -78,7 +79,9 @@ def networks(texts: Iterable[str]) -> tuple[str, ...]:
 
 
 def check_text(path: str, text: str) -> None:
-    """Raise INVALID_FIELD for text with characters that are not seen, or that change how others are seen."""
+    """Raise INVALID_FIELD for text that holds a key, or characters that are not seen or change how others are seen."""
+    if holds_key(text):
+        raise invalid_field(path, "an API key stands in it, which would be stored in the clear; leave it out")
     for character in text:
         if unicodedata.category(character) in _UNSEEN or character in _TURNS:
             raise invalid_field(path, f"the character U+{ord(character):04X} is not taken; use printable text")

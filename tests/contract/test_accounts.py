@@ -258,6 +258,25 @@ async def test_who_makes_a_key_sees_the_associate_its_plan_and_how_many_keys_it_
     assert [room.live_keys for room in seen] == [2, 1]
     assert seen[0].associate == await repo.get_associate("acme")
     assert seen[0].plan == await repo.get_plan("gold")
+    assert seen[0].author is None
+
+
+async def test_who_makes_or_replaces_a_key_sees_the_authors_own_as_it_is_now(repo: AccountRepo) -> None:
+    await repo.create_associate(replace(ACME, associate="globex"), author=MESH)
+    await add(repo, key(1, scopes=("prices.read", "keys.manage"), allowed_networks=("10.0.0.0/8",)))
+    await add(repo, key(2, associate="globex"))
+    await repo.update_plan("gold", lambda plan: replace(plan, scopes=("keys.manage",)), author=MESH)
+    seen: list[Room] = []
+
+    def look(room: Room) -> ApiKey:
+        seen.append(room)
+        raise TrinityError(Reason.TOO_MANY_KEYS, "only looking")
+
+    author = Author(NOW_NS, key(1).key_id)
+    await reason_of(repo.create_key("globex", look, author=author))
+    await reason_of(repo.rotate_key(key(2).key_id, lambda _, room: Rotation(look(room), 0), author=author))
+    assert [room.author for room in seen] == [await repo.get_key(key(1).key_id)] * 2
+    assert [room.author.scopes for room in seen if room.author] == [("keys.manage",)] * 2
 
 
 async def test_a_bound_on_keys_holds_however_many_are_made_at_once(repo: AccountRepo) -> None:

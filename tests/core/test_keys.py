@@ -6,7 +6,7 @@ import secrets
 
 import pytest
 
-from trinity_core.keys import digest_of, mint, parse
+from trinity_core.keys import digest_of, hidden, holds_key, mint, parse
 
 
 def test_a_minted_key_is_taken_apart_again() -> None:
@@ -52,3 +52,30 @@ def test_the_digest_is_the_hmac_that_openssl_computes() -> None:
     assert digest_of("tbk_demo_00aaaaaaaaaa_x", b"\x0b" * 32).hex() == expected
     key = mint(env="demo", random_bytes=secrets.token_bytes)
     assert key.digest(b"p" * 32) == digest_of(key.text, b"p" * 32) != key.digest(b"q" * 32)
+
+
+def test_a_key_in_a_text_keeps_its_id_and_loses_its_secret() -> None:
+    key = mint(env="demo", random_bytes=secrets.token_bytes)
+    public, secret = key.text[:22], key.text[22:]
+    for text in (key.text, f"no path /v1/{key.text}?a=1", f"'{key.text[:40]}'", key.text * 2, key.text.upper()):
+        shown = hidden(text)
+        assert holds_key(text)
+        assert public.lower() in shown.lower()
+        assert secret[:6].lower() not in shown.lower()
+    coded = key.text.replace("_", "%5F")
+    assert secret[:6] not in hidden(f"/v1/{coded}")
+    assert hidden(f"{key.text} and {key.text}!") == f"{public}… and {public}…!"
+
+
+def test_a_text_without_a_key_stays_as_it_is() -> None:
+    key_id = mint(env="demo", random_bytes=secrets.token_bytes).key_id
+    for text in (
+        "",
+        "there is no key 'abc'",
+        f"tbk_demo_{key_id}",
+        f"tbk_demo_{key_id}_",
+        "tbk_…",
+        "send Bearer tbk_…",
+    ):
+        assert hidden(text) == text
+        assert not holds_key(text)

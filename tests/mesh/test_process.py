@@ -24,6 +24,7 @@ async def part(stopping, ready):
     if how == "config": raise ConfigError("settings of x: flush_ms must be positive")
     if how == "refused": raise TrinityError(Reason.BACKEND_UNAVAILABLE, "port 1 is taken")
     if how == "bug": raise RuntimeError("boom")
+    if how == "leak": raise RuntimeError("boom: tbk_test_0c7bgy9rbydg_" + "s3cr3t" * 8)
     ready({"address": "here"})
     print("ready", flush=True)
     await stopping.wait()
@@ -66,3 +67,9 @@ def test_what_stops_a_process_is_told_by_its_exit_code_and_log(tmp_path: Path, h
     assert says in line["message"] + line.get("traceback", "")
     assert line["part"] == "x"
     assert not (tmp_path / "ready.json").exists()
+
+
+def test_a_key_that_gets_into_a_log_is_written_without_its_secret(tmp_path: Path) -> None:
+    _, err = start("leak", tmp_path / "ready.json").communicate(timeout=30)
+    assert "boom: tbk_test_0c7bgy9rbydg_…" in json.loads(err.splitlines()[-1])["traceback"]
+    assert "s3cr3ts3cr3t" not in err

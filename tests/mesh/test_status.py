@@ -6,6 +6,7 @@ import pytest
 from google.rpc import status_pb2
 
 from trinity_core.errors import TABLE, FieldViolation, Reason, TrinityError
+from trinity_core.keys import mint
 from trinity_mesh.status import from_status, to_status
 
 
@@ -22,6 +23,16 @@ def test_every_reason_has_a_row_and_comes_back_as_itself(reason: Reason) -> None
         error.retry_after_ms,
         error.violations,
     )
+
+
+def test_a_key_that_an_error_quotes_is_shown_without_its_secret() -> None:
+    key = mint(env="test", random_bytes=lambda count: bytes(range(7, 7 + count)))
+    secret = key.text[-49:]
+    violation = FieldViolation(key.text, f"there is no field {key.text}")
+    error = TrinityError(Reason.INVALID_FIELD, f"{key.text[:32]!r} is none", {"field": key.text}, None, (violation,))
+    status = to_status(error)
+    assert secret[:8].encode() not in status.SerializeToString()
+    assert key.key_id in status.message
 
 
 def test_a_status_without_details_keeps_the_meaning_of_its_code() -> None:

@@ -769,11 +769,15 @@ class CreateKeyRequest(_message.Message):
 
     @_builtins.property
     def allowed_networks(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Networks it may be used from, in CIDR form; empty means any."""
+        """Networks it may be used from, in CIDR form; empty means those of the caller's key, and any where that has
+        none. What lies beyond the networks of the caller's key is refused.
+        """
 
     @_builtins.property
     def lifetime(self) -> _duration_pb2.Duration:
-        """How long it lasts; unset means without end."""
+        """How long it lasts; unset means until the caller's key ends, and without end where that has none. An end after
+        that of the caller's key is refused.
+        """
 
     def __init__(
         self,
@@ -880,7 +884,7 @@ Global___ListKeysResponse: _TypeAlias = ListKeysResponse  # noqa: Y015
 
 @_typing.final
 class RotateKeyRequest(_message.Message):
-    """Replaces a key."""
+    """Replaces a key. The caller's key must reach as far: have its scopes, its networks, and no earlier end."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -919,7 +923,9 @@ class RotateKeyResponse(_message.Message):
     """The new key in the clear. It is shown now and never again."""
     @_builtins.property
     def key(self) -> Global___Key:
-        """The new key: same name, scopes and networks."""
+        """The new key: same name, scopes and networks. Its lifetime is counted anew, but it never outlasts the caller's
+        key.
+        """
 
     @_builtins.property
     def previous(self) -> Global___Key:

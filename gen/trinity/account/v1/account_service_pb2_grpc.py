@@ -182,7 +182,8 @@ class AccountServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CreateKey(self, request, context):
-        """Makes a key and shows its secret, this once.
+        """Makes a key and shows its secret, this once. A key reaches no further than the one that made it; admins may
+        make any.
         Errors: INVALID_ARGUMENT (INVALID_FIELD), NOT_FOUND (UNKNOWN_ASSOCIATE),
         PERMISSION_DENIED (MISSING_SCOPE), RESOURCE_EXHAUSTED (TOO_MANY_KEYS).
         """
@@ -201,7 +202,8 @@ class AccountServiceServicer:
     def RotateKey(self, request, context):
         """Replaces a key by a new one; the old one stays valid for its grace period.
         Errors: INVALID_ARGUMENT (INVALID_FIELD), NOT_FOUND (UNKNOWN_KEY),
-        FAILED_PRECONDITION (KEY_NOT_ACTIVE).
+        FAILED_PRECONDITION (KEY_NOT_ACTIVE), PERMISSION_DENIED (MISSING_SCOPE),
+        RESOURCE_EXHAUSTED (TOO_MANY_KEYS).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

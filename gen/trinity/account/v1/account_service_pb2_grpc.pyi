@@ -72,7 +72,8 @@ class AccountServiceStub:
     PERMISSION_DENIED (MISSING_SCOPE).
     """
     CreateKey: _grpc.UnaryUnaryMultiCallable[_account_pb2.CreateKeyRequest, _account_pb2.CreateKeyResponse]
-    """Makes a key and shows its secret, this once.
+    """Makes a key and shows its secret, this once. A key reaches no further than the one that made it; admins may
+    make any.
     Errors: INVALID_ARGUMENT (INVALID_FIELD), NOT_FOUND (UNKNOWN_ASSOCIATE),
     PERMISSION_DENIED (MISSING_SCOPE), RESOURCE_EXHAUSTED (TOO_MANY_KEYS).
     """
@@ -83,7 +84,8 @@ class AccountServiceStub:
     RotateKey: _grpc.UnaryUnaryMultiCallable[_account_pb2.RotateKeyRequest, _account_pb2.RotateKeyResponse]
     """Replaces a key by a new one; the old one stays valid for its grace period.
     Errors: INVALID_ARGUMENT (INVALID_FIELD), NOT_FOUND (UNKNOWN_KEY),
-    FAILED_PRECONDITION (KEY_NOT_ACTIVE).
+    FAILED_PRECONDITION (KEY_NOT_ACTIVE), PERMISSION_DENIED (MISSING_SCOPE),
+    RESOURCE_EXHAUSTED (TOO_MANY_KEYS).
     """
     RevokeKey: _grpc.UnaryUnaryMultiCallable[_account_pb2.RevokeKeyRequest, _account_pb2.RevokeKeyResponse]
     """Ends a key for good; it stops everywhere within a second. Revoking again changes nothing.
@@ -144,7 +146,8 @@ class AccountServiceAsyncStub(AccountServiceStub):
     PERMISSION_DENIED (MISSING_SCOPE).
     """
     CreateKey: _aio.UnaryUnaryMultiCallable[_account_pb2.CreateKeyRequest, _account_pb2.CreateKeyResponse]  # type: ignore[assignment]
-    """Makes a key and shows its secret, this once.
+    """Makes a key and shows its secret, this once. A key reaches no further than the one that made it; admins may
+    make any.
     Errors: INVALID_ARGUMENT (INVALID_FIELD), NOT_FOUND (UNKNOWN_ASSOCIATE),
     PERMISSION_DENIED (MISSING_SCOPE), RESOURCE_EXHAUSTED (TOO_MANY_KEYS).
     """
@@ -155,7 +158,8 @@ class AccountServiceAsyncStub(AccountServiceStub):
     RotateKey: _aio.UnaryUnaryMultiCallable[_account_pb2.RotateKeyRequest, _account_pb2.RotateKeyResponse]  # type: ignore[assignment]
     """Replaces a key by a new one; the old one stays valid for its grace period.
     Errors: INVALID_ARGUMENT (INVALID_FIELD), NOT_FOUND (UNKNOWN_KEY),
-    FAILED_PRECONDITION (KEY_NOT_ACTIVE).
+    FAILED_PRECONDITION (KEY_NOT_ACTIVE), PERMISSION_DENIED (MISSING_SCOPE),
+    RESOURCE_EXHAUSTED (TOO_MANY_KEYS).
     """
     RevokeKey: _aio.UnaryUnaryMultiCallable[_account_pb2.RevokeKeyRequest, _account_pb2.RevokeKeyResponse]  # type: ignore[assignment]
     """Ends a key for good; it stops everywhere within a second. Revoking again changes nothing.
@@ -267,7 +271,8 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _account_pb2.CreateKeyRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_account_pb2.CreateKeyResponse, _abc.Awaitable[_account_pb2.CreateKeyResponse]]:
-        """Makes a key and shows its secret, this once.
+        """Makes a key and shows its secret, this once. A key reaches no further than the one that made it; admins may
+        make any.
         Errors: INVALID_ARGUMENT (INVALID_FIELD), NOT_FOUND (UNKNOWN_ASSOCIATE),
         PERMISSION_DENIED (MISSING_SCOPE), RESOURCE_EXHAUSTED (TOO_MANY_KEYS).
         """
@@ -290,7 +295,8 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_account_pb2.RotateKeyResponse, _abc.Awaitable[_account_pb2.RotateKeyResponse]]:
         """Replaces a key by a new one; the old one stays valid for its grace period.
         Errors: INVALID_ARGUMENT (INVALID_FIELD), NOT_FOUND (UNKNOWN_KEY),
-        FAILED_PRECONDITION (KEY_NOT_ACTIVE).
+        FAILED_PRECONDITION (KEY_NOT_ACTIVE), PERMISSION_DENIED (MISSING_SCOPE),
+        RESOURCE_EXHAUSTED (TOO_MANY_KEYS).
         """
 
     @_abc_1.abstractmethod

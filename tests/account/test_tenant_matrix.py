@@ -1,0 +1,276 @@
+"""Nobody reads or changes what is another's, by any RPC, in any way to call it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from google.protobuf.message import Message
+
+from account.tenant_matrix import NAMING, ROWS, Admins, Commons, Meshs, Own, Row, Things
+from account.tenant_stage import CUSTOMERS_SCOPES, NOBODY, WAYS, Customer, World, a_world
+from account.tenant_ways import GrpcWay, Seen, Told, Way, Who, methods
+from trinity.account.v1 import account_pb2
+from trinity.report.v1 import report_pb2
+from trinity_admission.principal import METADATA_KEY, Principal
+from trinity_http.contract import Method
+
+METHODS: Mapping[str, Method] = methods()
+ANY_KEYS = {"AccountService.CreateUdpSession"}
+"""RPCs that need a key and no scope."""
+NOT_LET_IN = {"MISSING_KEY", "INVALID_KEY", "MISSING_SCOPE"}
+
+
+@pytest.fixture(params=WAYS)
+async def world(request: pytest.FixtureRequest, database_url: str, tmp_path: Path) -> AsyncIterator[World]:
+    async with a_world(request.param, database_url, tmp_path) as running:
+        yield running
+
+
+def reached(world: World, *kinds: type) -> Iterator[tuple[Method, Any]]:
+    """The RPCs of some kinds that this way leads to, with their rows.
+
+    Behind a gateway nobody asks any more who calls for what is nobody's.
+    """
+    for name, row in ROWS.items():
+        is_judged = world.way.judges_keys or not isinstance(row, Commons)
+        if isinstance(row, kinds) and is_judged and world.way.reaches(METHODS[name]):
+            yield METHODS[name], row
+
+
+def request_of(row: Row, things: Things) -> Message:
+    """One request of a row that changes nothing, whoever sends it, when `things` are nobody's."""
+    if isinstance(row, Commons):
+        return row.ask
+    if isinstance(row, Admins | Meshs):
+        return row.ask(things)
+    return next((ask(things, things) for ask in row.asks.values()), None) or row.unnamed[0]
+
+
+def holder_of(method: Method, customer: Customer) -> Who:
+    """A customer's key with just the scope that an RPC needs; any key where it needs none."""
+    (scope,) = method.scopes or ("webhooks.manage",)
+    return customer.by_scope[scope]
+
+
+def refused(seen: Seen, name: str) -> Told:
+    assert seen.told is not None, f"{name} was answered"
+    return seen.told
+
+
+def in_the_words_of(told: Told, own: Things, other: Things) -> Told:
+    """What would have been told of another's things, had they had these names."""
+
+    def renamed(text: str) -> str:
+        for theirs, mine in own.counterparts(other):
+            text = text.replace(theirs, mine)
+        return text
+
+    return replace(
+        told,
+        message=renamed(told.message),
+        metadata={key: renamed(value) for key, value in told.metadata.items()},
+        fields=[renamed(each) for each in told.fields],
+    )
+
+
+def names_of(row: Row, own: Things) -> set[str]:
+    """Fields that name somebody's thing, and are set by a question of the row."""
+    found = set[str]()
+    for ask in row.asks.values() if isinstance(row, Own) else ():
+        found |= {field.name for field, _ in ask(own, own).ListFields()}
+    return found & NAMING
+
+
+def assert_shows_nothing_of(customer: Customer, seen: Seen, name: str) -> None:
+    for each in customer.things.names():
+        assert each.encode() not in seen.shown, f"{name} shows {each}"
+
+
+def test_the_matrix_has_a_row_for_every_rpc_of_every_service() -> None:
+    assert set(ROWS) == set(METHODS), "an RPC has no row in tests/account/tenant_matrix.py, or a row has no RPC"
+
+
+def test_every_row_is_of_the_kind_that_its_contract_says() -> None:
+    for name, row in ROWS.items():
+        scopes = METHODS[name].scopes
+        assert bool(scopes) != (name in ANY_KEYS), name
+        assert not METHODS[name].anonymous, name
+        assert isinstance(row, Meshs) == ("mesh" in scopes), name
+        assert isinstance(row, Admins) == ("admin" in scopes), name
+
+
+def test_every_field_that_names_somebodys_thing_is_asked_about() -> None:
+    for name, row in ROWS.items():
+        naming = {field.name for field in METHODS[name].input.fields} & NAMING
+        if isinstance(row, Own):
+            assert names_of(row, NOBODY) == naming, name
+        elif isinstance(row, Commons):
+            # A list of what is everybody's has pages too.
+            assert naming <= {"page_token"}, f"{name} is about somebody's things"
+
+
+async def test_what_is_ones_own_is_at_hand_with_the_scope_of_the_contract_and_shows_nothing_of_another(
+    world: World,
+) -> None:
+    asked = 0
+    for method, row in reached(world, Own):
+        who, own = holder_of(method, world.acme), world.acme.things
+        for label, ask in row.asks.items():
+            seen = await world.way.ask(method, ask(own, own), who)
+            asked += 1
+            if label in row.own_reason:
+                assert refused(seen, method.name).reason == row.own_reason[label], (method.name, label)
+                continue
+            assert seen.told is None, (method.name, label, seen.told)
+            assert any(name.encode() in seen.shown for name in own.names()), (method.name, label)
+            assert_shows_nothing_of(world.globex, seen, method.name)
+        for request in row.unnamed:
+            seen = await world.way.ask(method, request, who)
+            assert seen.told is None, (method.name, seen.told)
+            assert_shows_nothing_of(world.globex, seen, method.name)
+            asked += 1
+    assert asked > 20
+
+
+async def test_what_is_anothers_is_answered_exactly_like_what_never_existed(world: World) -> None:
+    own, other = world.acme.things, world.globex.things
+    before, used = await world.accounts(), await world.usage_of(other.key_id)
+    asked = 0
+    for method, row in reached(world, Own):
+        for who in (world.acme.whole, holder_of(method, world.acme)):
+            for label, ask in row.asks.items():
+                theirs = await world.way.ask(method, ask(own, other), who)
+                nobodys = await world.way.ask(method, ask(own, NOBODY), who)
+                told, never = refused(theirs, method.name), refused(nobodys, method.name)
+                assert in_the_words_of(told, NOBODY, other) == never, (method.name, label)
+                assert never.reason in {"UNKNOWN_ASSOCIATE", "UNKNOWN_PLAN", "UNKNOWN_KEY", "INVALID_PAGE_TOKEN"}
+                asked += 1
+    assert asked > 40
+    assert await world.accounts() == before
+    assert await world.usage_of(other.key_id) == used
+
+
+async def test_a_page_token_leads_nobody_into_anothers_list_whoever_had_it(world: World) -> None:
+    everybodys = await world.tokens_of(world.admin)
+    others = await world.tokens_of(world.admin, associate="globex")
+    own = await world.tokens_of(world.admin, associate="acmeco")
+    assert all([*everybodys.values(), *others.values(), *own.values()])
+    for name in ("AccountService.ListKeys", "ReportService.ListUsage"):
+        method, row = METHODS[name], ROWS[name]
+        assert isinstance(row, Own)
+        things = world.acme.things
+        for tokens in (everybodys, others, world.globex.things.tokens, dict.fromkeys(own, own["ListKeys"][:-2] + "AA")):
+            request = row.asks["token"](things, replace(things, tokens=tokens))
+            told = refused(await world.way.ask(method, request, world.acme.whole), name)
+            assert told.reason == "INVALID_PAGE_TOKEN", name
+        # A token says where a list goes on, not whose it is.
+        request = row.asks["token"](things, replace(things, tokens=own))
+        seen = await world.way.ask(method, request, world.acme.whole)
+        assert seen.told is None
+        assert_shows_nothing_of(world.globex, seen, name)
+
+
+async def test_every_rpc_opens_to_the_scopes_of_its_contract_and_to_no_other(world: World) -> None:
+    before = await world.accounts()
+    callers = {scope: (who, {scope}) for scope, who in world.acme.by_scope.items()}
+    callers["whole"] = (world.acme.whole, set(CUSTOMERS_SCOPES))
+    callers["bare"] = (world.bare, set())
+    for method, row in reached(world, Own, Admins, Meshs, Commons):
+        for label, (who, held) in callers.items():
+            request = request_of(row, NOBODY if isinstance(row, Own) else world.acme.things)
+            if isinstance(row, Own) and not row.asks and held >= set(method.scopes):
+                continue
+            seen = await world.way.ask(method, request, who)
+            reason = seen.told.reason if seen.told is not None else ""
+            if held >= set(method.scopes):
+                assert reason not in NOT_LET_IN, (method.name, label)
+            else:
+                assert reason == "MISSING_SCOPE", (method.name, label)
+                assert seen.told is not None
+                assert seen.told.metadata["scope"] in method.scopes
+    assert await world.accounts() == before
+    assert (await world.usage_of(world.acme.things.key_id))[-1] == (0,), "nobody had a quota leased"
+
+
+async def test_an_admin_may_do_everything_for_everybody_but_what_is_the_meshs(world: World) -> None:
+    own = world.globex.things
+    for method, row in reached(world, Own, Admins, Meshs, Commons):
+        if isinstance(row, Meshs):
+            told = refused(await world.way.ask(method, row.ask(own), world.admin), method.name)
+            assert told.reason == "MISSING_SCOPE", method.name
+        elif isinstance(row, Admins):
+            assert (await world.way.ask(method, row.ask(own), world.admin)).told is None, method.name
+        elif isinstance(row, Own):
+            for label, ask in row.asks.items():
+                if "token" in label:
+                    # Tokens are good for the list that they were made for; an admin's own list is of everybody.
+                    continue
+                seen = await world.way.ask(method, ask(own, own), world.admin)
+                reason = seen.told.reason if seen.told is not None else ""
+                assert reason == row.own_reason.get(label, ""), (method.name, label, seen.told)
+        else:
+            seen = await world.way.ask(method, row.ask, world.admin)
+            assert seen.told is None or seen.told.reason not in NOT_LET_IN, method.name
+    everything = report_pb2.ExportUsageRequest(format=report_pb2.FORMAT_CSV)
+    found = await world.way.ask(METHODS["ReportService.ExportUsage"], everything, world.admin)
+    assert all(customer.things.key_id.encode() in found.shown for customer in (world.acme, world.globex))
+
+
+async def test_without_a_key_nobody_is_anybody_whatever_they_claim(world: World) -> None:
+    before = await world.accounts()
+    claims = (None, world.admin.principal, world.globex.whole.principal, Principal("0" * 12, "acmeco", frozenset()))
+    ways: list[tuple[Way, tuple[type, ...]]] = [(world.plain_tcp, (Own, Admins, Meshs))]
+    if world.way.judges_keys:
+        ways.append((world.way, (Own, Admins, Meshs, Commons)))
+    for way, kinds in ways:
+        for name, row in ROWS.items():
+            if not isinstance(row, kinds) or not way.reaches(METHODS[name]):
+                continue
+            for claim in claims:
+                request = request_of(row, world.acme.things)
+                told = refused(await way.ask(METHODS[name], request, None, claims=claim), name)
+                assert told.reason == "MISSING_KEY", name
+    assert await world.accounts() == before
+
+
+async def test_a_key_is_whose_it_is_whatever_its_holder_claims(world: World) -> None:
+    if not world.way.judges_keys:
+        # Behind a gateway a caller is named once; a second name, or one that cannot be read, is nobody's.
+        assert isinstance(world.way, GrpcWay)
+        for method, row in reached(world, Own, Admins, Meshs):
+            request = request_of(row, world.acme.things)
+            twice = await world.way.ask(method, request, world.acme.whole, claims=world.admin.principal)
+            broken = await world.way.send(method, request, [(METADATA_KEY, "e30=")])
+            for seen in (twice, broken):
+                assert refused(seen, method.name).reason == "INVALID_KEY", method.name
+        return
+    before = await world.accounts()
+    own, other = world.acme.things, world.globex.things
+    for claims in (world.admin.principal, world.globex.whole.principal):
+        for method, row in reached(world, Own):
+            for label, ask in row.asks.items():
+                seen = await world.way.ask(method, ask(own, other), world.acme.whole, claims=claims)
+                plain = await world.way.ask(method, ask(own, other), world.acme.whole)
+                assert refused(seen, method.name) == plain.told, (method.name, label)
+        for method, row in reached(world, Admins, Meshs):
+            seen = await world.way.ask(method, row.ask(own), world.acme.whole, claims=claims)
+            assert refused(seen, method.name).reason == "MISSING_SCOPE", method.name
+    assert await world.accounts() == before
+
+
+async def test_what_ends_for_one_goes_on_for_the_other(world: World) -> None:
+    method, row = METHODS["AccountService.RevokeKey"], ROWS["AccountService.RevokeKey"]
+    assert isinstance(row, Own)
+    for key_id in (world.acme.things.to_revoke, world.acme.things.to_rotate):
+        things = replace(world.acme.things, to_revoke=key_id)
+        assert (await world.way.ask(method, row.asks["id"](things, things), world.acme.whole)).told is None
+    states = "SELECT associate, count(*) FROM trinity.api_keys WHERE revoke_time IS NOT NULL GROUP BY 1"
+    assert dict(await world.postgres.fetch(states)) == {"acmeco": 3, "globex": 1}
+    seen = await world.way.ask(
+        METHODS["AccountService.GetAssociate"], account_pb2.GetAssociateRequest(associate="globex"), world.globex.whole
+    )
+    assert seen.told is None
