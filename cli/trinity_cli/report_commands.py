@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
@@ -180,7 +179,8 @@ def _export(
 def _tell(file: Path, form: str, done: Exported, *, as_json: bool) -> None:
     output = Output(as_json=as_json)
     if as_json:
-        output.document({"file": str(file), "format": form, **asdict(done)})
+        told = {"rows": done.rows, "bytes": done.bytes, "sha256": done.sha256, "servedFrom": done.served_from}
+        output.document({"file": str(file), "format": form, **told})
     else:
         output.line(f"{file}: {done.rows:,} rows, {done.bytes:,} bytes, SHA-256 {done.sha256}")
 

@@ -179,7 +179,7 @@ async def test_a_file_is_written_in_the_form_of_its_ending_and_replaced_when_it_
         "rows": len(ROWS),
         "bytes": len(data),
         "sha256": hashlib.sha256(data).hexdigest(),
-        "served_from": "database",
+        "servedFrom": "database",
     }
     assert names(folder) == [name]
     shown = await trinity("usage", "--output", str(folder / name), "--format", form, "--start", "1s")
