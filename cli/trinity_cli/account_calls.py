@@ -30,10 +30,7 @@ class Accounts:
     def __init__(self, address: str | None, ready_file: Path | None, environ: Mapping[str, str] = os.environ) -> None:
         """Raises CommandError as `resolve` does."""
         self._target = resolve("account", address, ready_file, environ)
-        key = environ.get("TRINITY_KEY")
-        # Who may open the mesh's own socket is its operator, and needs no key.
-        is_local = self._target.account.startswith("unix:")
-        self._metadata = (("authorization", f"Bearer {key}"),) if key and not is_local else ()
+        self._metadata = credentials(self._target.account, environ)
 
     def ask(self, request: Message) -> Any:
         """The answer of the RPC that takes this message. Raises CommandError."""
@@ -65,6 +62,12 @@ class Accounts:
                 if count >= limit or not answer.next_page_token:
                     return found
                 request.page_token = answer.next_page_token
+
+
+def credentials(address: str, environ: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    """The metadata with $TRINITY_KEY. Who may open the mesh's own socket is its operator, and needs no key."""
+    key = environ.get("TRINITY_KEY")
+    return (("authorization", f"Bearer {key}"),) if key and not address.startswith("unix:") else ()
 
 
 def moment(message: Timestamp, *, present: bool = True) -> str:

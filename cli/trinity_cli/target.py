@@ -18,6 +18,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 _WORDS = {
     "price": "the price service",
     "account": "the account service",
+    "report": "the report service",
     "feeds": "the feed worker",
     "udp": "the UDP gateway",
     "udp_reports": "the UDP gateway's port for reports",
@@ -36,6 +37,8 @@ class Target:
     """gRPC address of the price service, "unix:/path" or "host:port"."""
     account: str = ""
     """gRPC address of the account service."""
+    report: str = ""
+    """gRPC address of the report service."""
     feeds: tuple[str, ...] = ()
     """gRPC addresses of the feed workers."""
     http: str = ""
@@ -56,7 +59,7 @@ class Target:
         return f"{_WORDS[part]} at {self.need(part)} (from {self.origin})"
 
     def need(self, part: str) -> str:
-        """The address of "price", "account", "http", "udp" or "udp_reports", or of the first of "feeds".
+        """The address of "price", "account", "report", "http", "udp" or "udp_reports", or of the first of "feeds".
 
         Raises CommandError when it is not known.
         """
@@ -109,6 +112,8 @@ def resolve(part: str, address: str | None, ready_file: Path | None, environ: Ma
             return Target(origin, feeds=addresses)
         if part == "account":
             return Target(origin, account=addresses[0])
+        if part == "report":
+            return Target(origin, report=addresses[0])
         return Target(origin, udp=addresses[0]) if part == "udp" else Target(origin, price=addresses[0])
     target = read_ready(ready_path(ready_file, environ))
     target.need(part)
@@ -135,6 +140,7 @@ def read_ready(path: Path) -> Target:
             origin=str(path),
             price=grpc.get("price", ""),
             account=grpc.get("account", ""),
+            report=grpc.get("report", ""),
             feeds=tuple(text.strip() for text in listed if text.strip()),
             http=value.get("http", ""),
             reports=value.get("reports", ""),

@@ -13,7 +13,7 @@ from trinity_cli.target import ready_path, resolve
 READY = {
     "http": "h:1",
     "udp": "u:2",
-    "grpc": {"price": "unix:/p", "feed": "unix:/f1, unix:/f2", "account": "unix:/a"},
+    "grpc": {"price": "unix:/p", "feed": "unix:/f1, unix:/f2", "account": "unix:/a", "report": "unix:/r"},
     "key": "k",
     "pids": {"a": 1},
 }
@@ -32,6 +32,7 @@ def test_a_ready_file_names_every_part(tmp_path: Path) -> None:
     (tmp_path / "ready.json").write_text(json.dumps(READY))
     target = resolve("price", None, tmp_path / "ready.json")
     assert (target.price, target.feeds, target.account) == ("unix:/p", ("unix:/f1", "unix:/f2"), "unix:/a")
+    assert target.report == "unix:/r"
     assert (target.http, target.udp, target.key, target.pids) == ("h:1", "u:2", "k", {"a": 1})
     assert "k'" not in repr(target), "a key is not shown"
 
@@ -45,6 +46,7 @@ def test_an_address_is_the_address_of_what_the_command_asks() -> None:
     assert resolve("price", "h:1", None).price == "h:1"
     assert resolve("udp", "h:1", None).udp == "h:1"
     assert resolve("account", "h:1", None).account == "h:1"
+    assert resolve("report", "h:1", None).report == "h:1"
     assert resolve("feeds", "h:1,h:2", None).feeds == ("h:1", "h:2")
 
 
