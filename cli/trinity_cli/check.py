@@ -75,15 +75,20 @@ async def _look(asset: str, address: str | None, ready_file: Path | None) -> lis
     checks: list[Awaitable[Finding]] = []
     if target.price:
         checks += [_health("price service", target.price), _price(target, asset), _freshness(target)]
-    elif not address:
+    elif not address and not target.reports:
         findings.append(
             Finding("price service", Exit.UNREACHABLE, "the ready file names none", "run `trinity up` again")
         )
     checks += [_health(f"feed worker {number}", feed) for number, feed in enumerate(target.feeds, start=1)]
     if target.feeds:
         checks.append(_venues(target))
+    for name in ("account", "usage", "report"):
+        if service := getattr(target, name):
+            checks.append(_health(f"{name} service", service))
     if target.http:
-        checks.append(_http(target, asset))
+        checks.append(_http("http", target.http, target.key, f"/price?asset={quote(asset)}"))
+    if target.reports:
+        checks.append(_http("reports", target.reports, target.key, "/reports/summary"))
     if target.udp:
         checks.append(_udp(target, asset))
     return findings + list(await asyncio.gather(*checks))
@@ -172,23 +177,22 @@ async def _venues(target: Target) -> Finding:
     return Finding("venues", Exit.OK, told)
 
 
-async def _http(target: Target, asset: str) -> Finding:
+async def _http(name: str, address: str, key: str, path: str) -> Finding:
+    """Whether a port answers: with what is asked for where there is a key, else that it is ready."""
     try:
-        status = await asyncio.to_thread(_http_status, target, f"/price?asset={quote(asset)}")
+        status = await asyncio.to_thread(_http_status, address, key, path if key else "/readyz")
     except (OSError, http.client.HTTPException, ValueError) as error:
-        return Finding(
-            "http", Exit.UNREACHABLE, f"nothing answers at {target.http}: {error}", "look at the gateway's log"
-        )
+        return Finding(name, Exit.UNREACHABLE, f"nothing answers at {address}: {error}", "look at the gateway's log")
     if status != http.HTTPStatus.OK:
-        return Finding("http", Exit.UNAVAILABLE, f"status {status} at {target.http}", "look at the gateway's log")
-    return Finding("http", Exit.OK, f"status {status} at {target.http}")
+        return Finding(name, Exit.UNAVAILABLE, f"status {status} at {address}", "look at the gateway's log")
+    return Finding(name, Exit.OK, f"status {status} at {address}")
 
 
-def _http_status(target: Target, path: str) -> int:
-    host, _, port = target.http.rpartition(":")
+def _http_status(address: str, key: str, path: str) -> int:
+    host, _, port = address.rpartition(":")
     connection = http.client.HTTPConnection(host.strip("[]"), int(port), timeout=_HTTP_S)
     try:
-        headers = {"Authorization": f"Bearer {target.key}"} if target.key else {}
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
         connection.request("GET", path, headers=headers)
         return connection.getresponse().status
     finally:

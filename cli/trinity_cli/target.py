@@ -37,6 +37,8 @@ class Target:
     """gRPC address of the price service, "unix:/path" or "host:port"."""
     account: str = ""
     """gRPC address of the account service."""
+    usage: str = ""
+    """gRPC address of the usage service."""
     report: str = ""
     """gRPC address of the report service."""
     feeds: tuple[str, ...] = ()
@@ -140,6 +142,7 @@ def read_ready(path: Path) -> Target:
             origin=str(path),
             price=grpc.get("price", ""),
             account=grpc.get("account", ""),
+            usage=grpc.get("usage", ""),
             report=grpc.get("report", ""),
             feeds=tuple(text.strip() for text in listed if text.strip()),
             http=value.get("http", ""),

@@ -293,6 +293,34 @@ def test_a_command_answers_and_its_exit_code_tells_how(mesh: Mesh, arguments: tu
         json.loads(done.stdout)
 
 
+def test_a_check_asks_every_part(mesh: Mesh) -> None:
+    done = mesh.cli("check", "--json")
+    checks = {one["check"]: one["ok"] for one in json.loads(done.stdout)["checks"]}
+    services = {f"{name} service" for name in ("price", "account", "usage", "report")}
+    assert set(checks) >= services | {"http", "reports", "udp", "venues", "processes"}
+    assert all(checks.values()), checks
+
+
+@pytest.mark.parametrize("form", ["json", "csv", "tsv", "text"])
+def test_usage_is_reported_in_every_form(mesh: Mesh, form: str) -> None:
+    with mesh.http() as client:
+        assert client.get("/price?asset=SOL").status_code == 200
+        url = f"http://{mesh.facts['reports']}/reports/usage"
+        answer = wait_until(
+            lambda: (
+                found if "SOL" in (found := client.get(url, params={"format": form, "assets": "SOL"})).text else None
+            )
+        )
+    assert answer.status_code == 200
+    assert "GetPrice" in answer.text
+
+
+def test_totals_are_told_over_datagrams(mesh: Mesh) -> None:
+    done = mesh.cli("udp", "--usage", "--json")
+    assert done.returncode == 0, done.stderr
+    json.loads(done.stdout)
+
+
 def test_keys_never_reach_a_log(mesh: Mesh) -> None:
     logs = list((mesh.data_dir / "logs").glob("*"))
     assert logs
