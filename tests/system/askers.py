@@ -12,10 +12,13 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
+import grpc.aio
+
 from system.billing import Ask, Tally, kind_of
 from system.customers import Customer
+from trinity.price.v1 import price_pb2, price_service_pb2_grpc
 from trinity_admission.asked import outcome_of_code
-from trinity_core.errors import Reason, TrinityError
+from trinity_core.errors import Code, Reason, TrinityError
 from trinity_core.udp_mac import signed_line
 from trinity_core.usage import Outcome, Transport
 
@@ -209,3 +212,40 @@ class UdpAsker(asyncio.DatagramProtocol):
 
     def error_received(self, exc: Exception) -> None:
         """Nobody listens: the gateway was killed."""
+
+
+class GrpcAsker:
+    """Asks over direct gRPC, one call at a time."""
+
+    def __init__(self, address: str, customer: Customer, tally: Tally, dice: random.Random) -> None:
+        self._address = address
+        self._metadata = (("authorization", f"Bearer {customer.key}"),)
+        self._tally = tally
+        self._dice = dice
+        self.stopping = False
+
+    async def run(self) -> None:
+        async with grpc.aio.insecure_channel(self._address) as channel:
+            stub = price_service_pb2_grpc.PriceServiceStub(channel)
+            while not self.stopping:
+                ask = Ask(Transport.GRPC, "GetPrice", self._dice.choice(ASSETS))
+                self._tally.asked[ask] += 1
+                try:
+                    answer = await stub.GetPrice(
+                        price_pb2.GetPriceRequest(asset=ask.asset), metadata=self._metadata, timeout=_PATIENCE_S
+                    )
+                except grpc.aio.AioRpcError as error:
+                    self._failed(ask, error)
+                    await asyncio.sleep(_AGAIN_S)
+                    continue
+                self._tally.answered[kind_of(ask, Outcome[price_pb2.Tier.Name(answer.price.tier)[5:]])] += 1
+
+    def _failed(self, ask: Ask, error: grpc.aio.AioRpcError) -> None:
+        fields = dict(error.trailing_metadata() or ())
+        if "ratelimit-policy" in fields:
+            code: int = error.code().value[0]
+            self._tally.answered[kind_of(ask, outcome_of_code(Code(code)))] += 1
+        elif error.code() is grpc.StatusCode.UNAUTHENTICATED:
+            self._tally.asked[ask] -= 1
+        else:
+            self._tally.breaks += 1

@@ -118,7 +118,7 @@ async def fight(
             variant: await _bill(mesh, variant, customers[variant], readers[variant], tallies[variant])
             for variant in VARIANTS
         }
-        files = len(list((mesh.data_dir / "spool" / "done").glob("*.uctr")))
+        files = len(os.listdir(mesh.data_dir / "spool" / "done"))  # noqa: PTH208 - one look, in a test
     good = tallies[LEDGER]
     answers = Counter[str]()
     for kind, n in good.answered.items():
@@ -176,9 +176,9 @@ async def _bill(mesh: Mesh, variant: str, customer: Customer, reader: Customer, 
                 bill = await from_database(mesh, customer.key_id)
                 report = await from_report(mesh, reader, customer.key_id)
                 # Differences may go on being added; that they were added twice stays.
-                if report == bill if variant != DELTAS else judge(tally, report).double:
-                    if not left:
-                        return report
+                good = report == bill if variant != DELTAS else judge(tally, report).double > 0
+                if good and not left:
+                    return report
                 await asyncio.sleep(0.1)
     except TimeoutError:
         raise AssertionError(f"{variant}: the report says {report}, the database {bill}") from None

@@ -18,7 +18,8 @@ from pathlib import Path
 import grpc.aio
 
 from trinity.usage.v1 import usage_pb2
-from trinity_admission import main as admission, spool
+from trinity_admission import main as admission
+from trinity_admission import spool
 from trinity_admission.recording import Record, record_by
 from trinity_cli import gateway_role
 
