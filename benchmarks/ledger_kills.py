@@ -33,7 +33,7 @@ from system import mesh_kills
 KILLS = 300
 ANSWERS = 50_000_000
 MESH_KILLS = 100
-MESH_ANSWERS = 1_000_000
+MESH_ANSWERS = 100_000
 TOGETHER = {f"{LEDGER}-0": (f"{LEDGER}-0", f"{DELTAS}-0", f"{NO_ADOPTION}-0")}
 VICTIMS = (*(f"{LEDGER}-{number}" for number in (0, 1, 0, 1)), "usage", "postgres")
 MESH_VICTIMS = (*mesh_kills.GATEWAYS, *mesh_kills.GATEWAYS, "usage", "postgres")
@@ -69,9 +69,9 @@ async def mesh(folder: Path, kills: int, answers: int) -> mesh_kills.Result:
         def killed() -> int:
             return sum(battle.kills[name] for name in set(MESH_VICTIMS))
 
-        await battle.go_on(100)
+        await battle.go_on(30)
         while killed() < kills or tally.total < answers:
-            await battle.go_on(dice.randint(1, 100))
+            await battle.go_on(dice.randint(1, 30))
             due = answers * min(1.0, killed() / kills) * 0.98
             while tally.total < due:
                 await battle.go_on(10)

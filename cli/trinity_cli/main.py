@@ -39,6 +39,7 @@ COMMANDS: Mapping[str, Entry] = MappingProxyType(
         "key": Entry("trinity_cli.key_commands:key", "Make, list, rotate and revoke API keys."),
         "associate": Entry("trinity_cli.associate_commands:associate", "Make, show and change customers."),
         "plan": Entry("trinity_cli.plan_commands:plan", "Make, show and change plans."),
+        "sync": Entry("trinity_cli.sync:sync", "Copy the usage log from the database into the cache now."),
         "replay": Entry("trinity_cli.replay:replay", "Make prices of a recorded tick file."),
         "gateway": Entry("trinity_cli.gateway:gateway", "Serve anybody's gRPC service as HTTP/JSON."),
         "feeds": Entry("trinity_cli.feeds:feeds", "Tools for the venues' frames."),

@@ -6,8 +6,10 @@ import asyncio
 import contextlib
 import os
 import random
+import secrets
 import signal
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +21,12 @@ from system.askers import GrpcAsker, HttpAsker, UdpAsker
 from system.billing import Tally, from_database, from_report, judge, unrecorded
 from system.customers import Customer, make_customer, make_key
 from system.meshrun import Mesh, running_mesh, wait_until
+from trinity_core.keys import mint
 from trinity_core.usage import Outcome, Transport
 
 pytestmark = pytest.mark.timeout(240)
 
-SOME = 500
+SOME = 100
 AGE_S = 3
 
 
@@ -89,7 +92,7 @@ async def test_known_keys_go_on_without_either_store_and_every_answer_is_recorde
     assert (verdict.lost, verdict.double) == (0, 0)
     assert {transport for transport in Transport if answers(transport)} == set(Transport)
     async with asyncio.timeout(60):
-        while await from_report(mesh, reader, customer.key_id) != bill:
+        while await from_report(mesh, reader, customer.key_id) != bill:  # noqa: ASYNC110 - likewise
             await asyncio.sleep(0.1)
 
 
@@ -101,6 +104,7 @@ def sums(mesh: Mesh, customer: Customer, wanted: Customer) -> dict[str, Any] | N
         headers=customer.headers,
         timeout=30,
         trust_env=False,
+        verify=False,
     )
     assert answer.status_code in (200, 503), answer.text
     body: dict[str, Any] | None = answer.json() if answer.status_code == 200 else None
@@ -110,14 +114,13 @@ def sums(mesh: Mesh, customer: Customer, wanted: Customer) -> dict[str, Any] | N
 async def test_reports_are_read_from_the_copy_while_the_database_is_away(mesh: Mesh) -> None:
     customer = await make_customer(mesh, "curious")
     reader = await make_key(mesh, "curious")
-    with httpx.Client(base_url=f"http://{mesh.facts['http']}", headers=customer.headers, trust_env=False) as client:
-        wait_until(lambda: client.get("/v1/assets").status_code == 200)
-        for _ in range(50):
-            assert client.get("/price?asset=BTC").status_code == 200
+    wait_until(lambda: status(mesh, customer) == 200)
+    for _ in range(20):
+        wait_until(lambda: status(mesh, customer) == 200)
 
     def told(source: str) -> dict[str, Any] | None:
         body = sums(mesh, reader, customer)
-        return body if body and int(body["billed"]) == 51 and body["servedFrom"] == source else None
+        return body if body and int(body["billed"]) == 21 and body["servedFrom"] == source else None
 
     wait_until(lambda: told("SERVED_FROM_DATABASE"))
     done = mesh.cli("sync")
@@ -142,7 +145,11 @@ def status(mesh: Mesh, customer: Customer) -> int:
     """What a caller with this key is told; 0 while nobody listens."""
     try:
         return httpx.get(
-            f"http://{mesh.facts['http']}/price?asset=BTC", headers=customer.headers, timeout=30, trust_env=False
+            f"http://{mesh.facts['http']}/price?asset=BTC",
+            headers=customer.headers,
+            timeout=30,
+            trust_env=False,
+            verify=False,
         ).status_code
     except httpx.TransportError:
         return 0
@@ -157,9 +164,7 @@ async def test_gateways_that_start_without_the_account_service_know_the_keys(mes
         wait_until(lambda: status(mesh, customer) != 0, 60)
         for _ in range(20):
             assert status(mesh, customer) == 200
-        with httpx.Client(base_url=f"http://{mesh.facts['http']}", trust_env=False) as client:
-            stranger = client.get("/price?asset=BTC", headers={"Authorization": f"Bearer {customer.key[:-8]}AAAAAAAA"})
-        assert stranger.status_code == 401
+        assert status(mesh, replace(customer, key=mint(env="local", random_bytes=secrets.token_bytes).text)) == 401
     newcomer = await make_customer(mesh, "newcomer")
     wait_until(lambda: status(mesh, newcomer) == 200, 60)
 
