@@ -125,10 +125,10 @@ async def fight(
         answers[kind.ask.transport.name.lower()] += n
     return Result(
         verdicts={variant: judge(tallies[variant], bills[variant]) for variant in VARIANTS},
-        answers=answers,
+        answers=dict(answers),
         kinds=len(good.answered),
         files=files,
-        kills=on.kills,
+        kills=dict(on.kills),
     )
 
 

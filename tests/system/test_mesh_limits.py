@@ -10,6 +10,7 @@ import math
 import socket
 import sys
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 
@@ -110,7 +111,7 @@ def over_udp(mesh: Mesh, session: httpx.Response) -> Iterator[Callable[[], Await
             line = signed_line(key, text, session=body["sessionId"], unix_s=int(time.time()), sequence=number)
             client.send(line.encode())
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(1):
+                async with asyncio.timeout(3):
                     while True:
                         answer = await asyncio.get_running_loop().sock_recv(client, 2_048)
                         if answer.split()[1] == str(number).encode():  # not one that came too late
@@ -201,13 +202,10 @@ async def test_a_revoked_key_stops_over_every_transport_and_stays_stopped(mesh: 
     assert batches[-1] == "UNAUTHENTICATED"
     await settled(mesh)
     assert await from_database(mesh, customer.key_id) == before, "and nothing more is billed"
-    billed = {
-        transport: sum(
-            n for kind, n in before.items() if kind.ask.transport is transport and kind.ask.method == "GetPrice"
-            and kind.outcome.billed
-        )
-        for transport in Transport
-    }  # fmt: skip
+    billed = Counter[Transport]()
+    for kind, n in before.items():
+        if kind.ask.method == "GetPrice" and kind.outcome.billed:
+            billed[kind.ask.transport] += n
     good = {name: sum(each.good for each in watched if each.name.startswith(name)) for name in ("http", "udp", "grpc")}
     assert billed[Transport.HTTP] == good["http"]
     assert billed[Transport.GRPC] == good["grpc"] + 1, "one before"
@@ -274,7 +272,7 @@ async def test_a_rate_holds_for_the_host_and_not_for_each_worker(mesh: Mesh) -> 
     for answer in slowed:
         assert reason(answer) == "RATE_LIMITED"
         assert int(answer.headers["retry-after"]) >= 1
-        assert answer.headers["ratelimit"].startswith('"rate";r=0;')
+        assert answer.headers["ratelimit"].startswith(('"rate";r=0;', '"rate";r=1;')), "a token came meanwhile, at most"
         assert answer.headers["ratelimit-policy"] == f'"rate";q={burst};w={burst}'
     await settled(mesh)
     assert await processes_of(mesh, customer.key_id) == 2, "both workers were asked"
