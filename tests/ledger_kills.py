@@ -24,7 +24,7 @@ from trinity_mesh.clock import SystemClock
 from trinity_mesh.readiness import FileWritten
 from trinity_mesh.restart import Restart
 from trinity_mesh.socketdir import socket_dir
-from trinity_mesh.supervise import Spec, State, Supervisor
+from trinity_mesh.supervise import Spec, State, Status, Supervisor
 from trinity_storage.migrate import migrate
 from trinity_storage.postgres import Postgres, PostgresConfig
 from trinity_storage.resolve import StorageConfig, resolve_postgres
@@ -148,6 +148,7 @@ class Battle:
     def __init__(self, backs: Supervisor, fronts: Supervisor, tallies: Mapping[str, Tally]) -> None:
         self._backs = backs
         self._fronts = fronts
+        self._killed: set[int] = set()
         self.tallies = tallies
         self.kills = 0
 
@@ -155,20 +156,23 @@ class Battle:
         """SIGKILL processes that serve, at once."""
         for name in names:
             supervisor = self._backs if name in ("postgres", "usage") else self._fronts
-            await until(lambda name=name, of=supervisor: of.status(name).state is State.SERVING, f"{name} serves")  # type: ignore[misc]
+            await until(lambda name=name, of=supervisor: self._serves(of.status(name)), f"{name} serves")  # type: ignore[misc]
             pid = supervisor.status(name).pid
             assert pid is not None
             os.kill(pid, signal.SIGKILL)
+            self._killed.add(pid)
             self.kills += 1
 
     async def all_serve(self) -> None:
         """Return when every process serves."""
         await until(
-            lambda: all(
-                status.state is State.SERVING for of in (self._backs, self._fronts) for status in of.statuses()
-            ),
+            lambda: all(self._serves(status) for of in (self._backs, self._fronts) for status in of.statuses()),
             "everything serves",
         )
+
+    def _serves(self, status: Status) -> bool:
+        # A supervisor needs a moment to see that a process was killed.
+        return status.state is State.SERVING and status.pid not in self._killed
 
     async def go_on(self, answers: int) -> None:
         """Return when every variant has answered so many times more."""

@@ -279,7 +279,7 @@ def _free_ports(count: int) -> list[int]:
 
 def _facts(settings: MeshSettings, places: Places, processes: Sequence[str], keys: Sequence[KeyText]) -> dict[str, Any]:
     """What the ready file tells: of each part that there is, where it answers."""
-    facts: dict[str, Any] = {}
+    facts: dict[str, Any] = {"data_dir": str(places.data_dir)}
     if Part.PRICES in settings.parts:
         facts |= {"http": places.http, "udp": places.udp}
     if Part.REPORTS in settings.parts:

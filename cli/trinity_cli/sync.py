@@ -95,9 +95,13 @@ async def _sync(config: SyncConfig, *, full: bool, shown: Shown) -> Done:
 
 def _values(ready: Path) -> Mapping[str, Any]:
     """The stores of the mesh whose ready file it is, as its processes were told them; nothing where none runs."""
+    try:
+        folder = Path(json.loads(ready.read_text("utf-8"))["data_dir"])
+    except (OSError, ValueError, KeyError, TypeError):
+        folder = ready.parent
     for name in ("sync", "account"):
         try:
-            values = json.loads((ready.parent / "run" / f"{name}.config.json").read_text("utf-8"))
+            values = json.loads((folder / "run" / f"{name}.config.json").read_text("utf-8"))
             found = {store: {"url": values[store]["url"]} for store in ("postgres", "valkey")}
         except (OSError, ValueError, KeyError, TypeError):
             continue

@@ -68,12 +68,19 @@ class Mesh:
 
 @contextlib.contextmanager
 def running_mesh(
-    folder: Path, *options: str, environ: dict[str, str] | None = None, command: Sequence[str] = ("up",)
+    folder: Path,
+    *options: str,
+    environ: dict[str, str] | None = None,
+    command: Sequence[str] = ("up",),
+    program: Sequence[str] = ("-m", "trinity_cli.main"),
 ) -> Iterator[Mesh]:
-    """Start `trinity up`, or another command, in `folder`, wait until it is ready, and end it afterwards."""
+    """Start `trinity up`, or another command, in `folder`, wait until it is ready, and end it afterwards.
+
+    `program` is what Python is told to run for `trinity`.
+    """
     ready, data = folder / "ready.json", folder / "data"
     words = [
-        *(sys.executable, "-m", "trinity_cli.main", *command),
+        *(sys.executable, *program, *command),
         *("--http-port", "0", "--report-port", "0", "--udp-port", "0", "--udp-report-port", "0"),
         *("--data-dir", str(data), "--ready-file", str(ready), "--workers", "1", "--seed", "7", *options),
     ]
