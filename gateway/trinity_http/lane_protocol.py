@@ -35,13 +35,21 @@ class LaneHttp(GuardedHttp):
 
     def data_received(self, data: bytes) -> None:
         """Answer a plain request; let everything else be parsed."""
-        if data[-4:] == _ENDS and self._rests:
-            plan = self._plans.get(data) or self._plan(data)
-            if plan is not None:
-                now_ns = self._now_ns()
+        plan = self._plans.get(data)
+        if plan is None and data.endswith(_ENDS):
+            plan = self._plan(data)
+        if plan is not None:
+            cycle = self._cycle
+            # Nothing may be under way: no answer, no part of a request, no byte that the client has yet to take.
+            if (
+                (self._inbound is Inbound.DONE or not self._parsing)
+                and (cycle is None or cycle.response_complete)
+                and not (self.flow.write_paused or self._refused or self._guard.draining or self.pipeline)
+            ):
                 headers = self.server_state.default_headers
                 if headers is not self._headers:
                     self._headers, self._first = headers, _first(headers)
+                now_ns = self._now_ns()
                 answer = self._lane.answer(plan, self._first, now_ns)
                 if answer is not None:
                     self._inbound_due_ns = now_ns + self._idle_ns
@@ -53,19 +61,6 @@ class LaneHttp(GuardedHttp):
                     self._plans.pop(data, None)
         self._parsing = True
         super().data_received(data)
-
-    @property
-    def _rests(self) -> bool:
-        """Whether nothing is under way: no answer, no part of a request, no byte that the client has yet to take."""
-        cycle = self._cycle
-        return (
-            (self._inbound is Inbound.DONE or not self._parsing)
-            and (cycle is None or cycle.response_complete)
-            and not self.flow.write_paused
-            and not self._refused
-            and not self._guard.draining
-            and not self.pipeline
-        )
 
     def _plan(self, data: bytes) -> Plan | None:
         if len(data) > self._bytes_max:

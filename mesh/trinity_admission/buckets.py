@@ -70,6 +70,21 @@ class Bucket:
         self._cells[self._at] = after
         return 0
 
+    def take_told(self, now_ns: int) -> tuple[int, int] | None:
+        """Take a token and tell what `standing` would now; None where there is none to take."""
+        cells, at, burst_ns, token_ns = self._cells, self._at, self.burst_ns, self.token_ns
+        lacks_ns = cells[at] - now_ns
+        if lacks_ns < 0:
+            lacks_ns = 0
+        elif lacks_ns > burst_ns:
+            lacks_ns = burst_ns
+        lacks_ns += token_ns
+        left_ns = burst_ns - lacks_ns
+        if left_ns < 0:
+            return None
+        cells[at] = now_ns + lacks_ns
+        return left_ns // token_ns, -(-lacks_ns // _S)
+
     def standing(self, now_ns: int) -> tuple[int, int]:
         """Tokens in the bucket, and whole seconds until it is full if nobody takes any, rounded up."""
         lacks_ns = self._cells[self._at] - now_ns

@@ -103,8 +103,8 @@ class FastPass:
             lease = seat.lease
             if lease is None or lease.over(self._unix_ns()) or not lease.allows(now_ns) or lease.wants(now_ns):
                 return None
-        bucket = seat.bucket
-        if bucket.take(now_ns):
+        told = seat.bucket.take_told(now_ns)
+        if told is None:
             return None
         try:
             self._count(slot)
@@ -112,7 +112,7 @@ class FastPass:
             return None
         if lease is not None:
             lease.used += 1
-        return self._lines % bucket.standing(now_ns)
+        return self._lines % told
 
     def _slot(self, asset: str) -> Slot | None:
         if asset not in self._assets:

@@ -109,7 +109,12 @@ def standard() -> tuple[Interceptor, ...]:
 
 
 def composed(interceptors: Sequence[Interceptor], method: str, handler: Any) -> Any:
-    """A handler with all of a list around it, the first outermost."""
+    """A handler with all of a list around it, the first outermost.
+
+    One that a servicer lacks stays as the generated code has it: it says UNIMPLEMENTED to everybody.
+    """
+    if _inner(handler).__module__.endswith(_GENERATED):
+        return handler
     for interceptor in reversed(interceptors):
         handler = interceptor.around(method, handler)
     return handler
@@ -121,16 +126,30 @@ def wrapped(handler: Any, around: Callable[[Handler], Handler]) -> Any:
     `around` gets an async function (unary answer) or an async generator function (stream)
     and returns one of the same kind. Raises TypeError for a streaming handler of another kind.
     """
-    kind = ("stream" if handler.request_streaming else "unary", "stream" if handler.response_streaming else "unary")
-    inner = cast("Handler", getattr(handler, "_".join(kind)))
+    inner = _inner(handler)
     if handler.response_streaming and not inspect.isasyncgenfunction(inner):
         raise TypeError(f"{inner} must be an async generator function")
-    make = getattr(grpc, f"{kind[0]}_{kind[1]}_rpc_method_handler")
+    if not handler.response_streaming and not inspect.iscoroutinefunction(inner):
+        raise TypeError(f"{inner} must be an async function")
+    make = getattr(grpc, f"{_kind(handler)}_rpc_method_handler")
     return make(
         around(inner),
         request_deserializer=handler.request_deserializer,
         response_serializer=handler.response_serializer,
     )
+
+
+def _kind(handler: Any) -> str:
+    requests = "stream" if handler.request_streaming else "unary"
+    return f"{requests}_{'stream' if handler.response_streaming else 'unary'}"
+
+
+def _inner(handler: Any) -> Handler:
+    return cast("Handler", getattr(handler, _kind(handler)))
+
+
+_GENERATED: Final = "_pb2_grpc"
+"""Ends the names of modules that protoc makes."""
 
 
 def _judge(inner: Handler) -> Handler:

@@ -100,3 +100,24 @@ def test_the_greatest_rate_of_a_plan_is_kept() -> None:
     bucket = Bucket(rate_per_s=10_000_000, burst=1)
     granted = sum(bucket.take(now_ns) == 0 for now_ns in range(0, 1_000_000, 10))
     assert granted == 10_000
+
+
+@given(
+    st.integers(1, 10**6),
+    st.integers(1, 10**6),
+    st.lists(st.integers(0, 3 * 10**9), min_size=1, max_size=30),
+    st.integers(0, 10**19 // 2),
+)
+def test_taking_and_being_told_is_one_step_of_both(rate: int, burst: int, waits: list[int], before: int) -> None:
+    one, other = (
+        Bucket(rate_per_s=rate, burst=burst, cells=[before]),
+        Bucket(rate_per_s=rate, burst=burst, cells=[before]),
+    )
+    now_ns = 10**12
+    for wait_ns in waits:
+        now_ns += wait_ns
+        told = one.take_told(now_ns)
+        refused = other.take(now_ns) > 0
+        assert (told is None) is refused
+        if told is not None:
+            assert told == other.standing(now_ns) == one.standing(now_ns)
