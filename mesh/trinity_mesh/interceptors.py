@@ -109,12 +109,9 @@ def standard() -> tuple[Interceptor, ...]:
 
 
 def composed(interceptors: Sequence[Interceptor], method: str, handler: Any) -> Any:
-    """A handler with all of a list around it, the first outermost.
-
-    One that a servicer lacks stays as the generated code has it: it says UNIMPLEMENTED to everybody.
-    """
+    """A handler with all of a list around it, the first outermost; one that the servicer lacks says UNIMPLEMENTED."""
     if _inner(handler).__module__.endswith(_GENERATED):
-        return handler
+        handler = _replaced(handler, _lacking_stream if handler.response_streaming else _lacking)
     for interceptor in reversed(interceptors):
         handler = interceptor.around(method, handler)
     return handler
@@ -131,12 +128,7 @@ def wrapped(handler: Any, around: Callable[[Handler], Handler]) -> Any:
         raise TypeError(f"{inner} must be an async generator function")
     if not handler.response_streaming and not inspect.iscoroutinefunction(inner):
         raise TypeError(f"{inner} must be an async function")
-    make = getattr(grpc, f"{_kind(handler)}_rpc_method_handler")
-    return make(
-        around(inner),
-        request_deserializer=handler.request_deserializer,
-        response_serializer=handler.response_serializer,
-    )
+    return _replaced(handler, around(inner))
 
 
 def _kind(handler: Any) -> str:
@@ -146,6 +138,24 @@ def _kind(handler: Any) -> str:
 
 def _inner(handler: Any) -> Handler:
     return cast("Handler", getattr(handler, _kind(handler)))
+
+
+def _replaced(handler: Any, behaviour: Handler) -> Any:
+    """A handler of the same kind that does something else."""
+    make = getattr(grpc, f"{_kind(handler)}_rpc_method_handler")
+    return make(
+        behaviour,
+        request_deserializer=handler.request_deserializer,
+        response_serializer=handler.response_serializer,
+    )
+
+
+async def _lacking(request: Any, context: Context) -> Any:
+    raise TrinityError(Reason.UNIMPLEMENTED, "this server does not have this method")
+
+
+async def _lacking_stream(request: Any, context: Context) -> AsyncIterator[Any]:
+    yield await _lacking(request, context)
 
 
 _GENERATED: Final = "_pb2_grpc"

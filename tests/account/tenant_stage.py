@@ -157,7 +157,7 @@ async def a_world(
             account_service(account.part.servicer),
             usage_service(usage),
             report_service(report.servicer),
-            price_service(price.part.servicer),
+            price_service(price.part.servicer, price.part.quick),
             _feed_service(price.feed),
         ]
 
