@@ -72,6 +72,8 @@ class Binding:
             if rule.http_method == "PATCH" and self.body_field is not None
             else None
         )
+        self.changes_by_mask = self._mask is not None
+        """The body holds new values for the fields that a FieldMask names; an unset mask is filled from the body."""
         self._judge = validate if contract.has_rules else _no_rules
 
     def bind(self, values: tuple[str, ...], query: bytes, body: Body | None) -> Message:

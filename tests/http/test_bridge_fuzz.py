@@ -78,6 +78,8 @@ headers = st.dictionaries(
 class Answering:
     """Answers every unary call with an empty response, so that no service is needed."""
 
+    conditional: frozenset[str] = frozenset()
+
     def __init__(self, contract: Contract) -> None:
         self._kinds = {method.full_name: contract.types.of(method.output) for method in contract.methods}
 

@@ -12,6 +12,7 @@ from fastapi import FastAPI
 from fastapi.openapi.models import OpenAPI
 
 from bridge_stage import SERVICE, Stage, descriptor_set
+from trinity_core.errors import TABLE
 from trinity_http.app import create_app
 from trinity_http.docs_page import FILES, DocsPage
 from trinity_http.main import own_contract
@@ -64,7 +65,9 @@ async def test_the_document_is_whole_openapi_3_1(stage: Stage) -> None:
             assert {p["name"] for p in operation["parameters"] if p["in"] == "path"} == named
             names = [(parameter["in"], parameter["name"]) for parameter in operation["parameters"]]
             assert len(names) == len(set(names))
-            assert "default" in operation["responses"]
+            assert "default" not in operation["responses"], "a status that is not named is one that nobody expects"
+            assert {"200", "400", "404", "429", "500", "503", "504"} <= set(operation["responses"])
+            assert ("415" in operation["responses"]) == ("requestBody" in operation)
 
 
 async def test_every_route_stands_in_the_document_but_custom_methods(stage: Stage) -> None:
@@ -74,7 +77,7 @@ async def test_every_route_stands_in_the_document_but_custom_methods(stage: Stag
         ("/v1/shelves/{name_1}/books/{name_2}", "get"),
         ("/v1/shelves/{name_1}/books/{name_2}", "delete"),
         ("/v1/shelves/{name_1}/books/{name_2}:publish", "post"),
-        ("/v1/shelves/{book.name_1}/books/{book.name_2}", "patch"),
+        ("/v1/shelves/{name_1}/books/{name_2}", "patch"),
         ("/v1/shelves/{parent}/books", "get"),
         ("/v1/isbn/{isbn}", "get"),
         ("/v1/files/{path}", "put"),
@@ -113,7 +116,7 @@ async def test_rules_become_bounds_and_aliases_are_values(stage: Stage) -> None:
     assets = own["paths"]["/v1/prices:batchGet"]["get"]["parameters"][0]
     assert (assets["schema"]["minItems"], assets["schema"]["maxItems"], assets["required"]) == (1, 200, True)
     source = own["paths"]["/price"]["get"]["parameters"][2]
-    assert source["schema"]["enum"] == ["coinbase", "gemini", "kraken", "gateio", "cryptocom", "okx"]
+    assert source["schema"]["enum"] == ["", "coinbase", "gemini", "kraken", "gateio", "cryptocom", "okx"]
 
 
 async def test_bodies_answers_and_streams_have_their_forms(stage: Stage) -> None:
@@ -138,8 +141,17 @@ async def test_bodies_answers_and_streams_have_their_forms(stage: Stage) -> None
 
 async def test_the_error_of_every_call_is_a_status(stage: Stage) -> None:
     document = (await stage.get("/openapi.json")).json()
-    content = document["components"]["responses"]["Error"]["content"]["application/json"]["schema"]
-    assert content == {"$ref": "#/components/schemas/google.rpc.Status"}
+    responses = document["components"]["responses"]
+    assert {name for name in responses if name != "NotModified"} == {
+        f"Error{row.http_status}" for row in TABLE.values() if row.http_status != 405
+    }
+    for name, response in responses.items():
+        if name != "NotModified":
+            schema = response["content"]["application/json"]["schema"]
+            assert schema == {"$ref": "#/components/schemas/google.rpc.Status"}
+    for reason, row in TABLE.items():
+        if row.http_status != 405:
+            assert reason in responses[f"Error{row.http_status}"]["description"]
     assert set(document["components"]["schemas"]["google.rpc.Status"]["properties"]) == {"code", "message", "details"}
 
 
