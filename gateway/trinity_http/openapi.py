@@ -240,8 +240,23 @@ def _response(endpoint: Endpoint, schemas: Schemas) -> dict[str, Any]:
         "content": {
             JSON_ARRAY: {"schema": {"type": "array", "items": schema}},
             NDJSON: {"schema": schema},
-            EVENTS: {"schema": {"type": "string"}},
+            EVENTS: {"schema": _event(schema)},
         },
+    }
+
+
+def _event(schema: Schema) -> Schema:
+    """One event of a stream, its fields as they are on the wire."""
+    data = {"type": "string", "contentMediaType": JSON_ARRAY, "contentSchema": schema}
+    return {
+        "type": "object",
+        "description": "One event. Of `error` the data is a google.rpc.Status; after `end` nothing comes.",
+        "properties": {
+            "event": {"type": "string", "enum": ["message", "end", "error"]},
+            "id": {"type": "string"},
+            "data": data,
+        },
+        "required": ["data"],
     }
 
 

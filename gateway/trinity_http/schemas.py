@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any, Final, TypeAlias
 
+from google.api import field_behavior_pb2
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
 
 from trinity.options.v1 import options_pb2
@@ -68,9 +69,11 @@ class Schemas:
         return schema
 
     def required(self, field: FieldDescriptor) -> bool:
-        """Whether the contract asks for the field."""
+        """Whether the contract asks for the field: says so, or leaves no room for its zero."""
         rules = self._field_rules(field)
-        return rules is not None and rules.required
+        if rules is None:
+            return False
+        return rules.required or (rules.gte > 0 and not field.is_repeated and not field.has_presence)
 
     def field(self, field: FieldDescriptor) -> Schema:
         """A field's value, with its comment."""
@@ -80,6 +83,8 @@ class Schemas:
             schema = {**schema, "description": comment}
         if field.GetOptions().deprecated:
             schema = {**schema, "deprecated": True}
+        if field_behavior_pb2.OUTPUT_ONLY in field.GetOptions().Extensions[field_behavior_pb2.field_behavior]:
+            schema = {**schema, "readOnly": True}
         return schema
 
     def parameter(self, field: FieldDescriptor) -> Schema:
@@ -185,7 +190,7 @@ def _without_zero(field: FieldDescriptor) -> bool:
 def _text_bounds(field: FieldDescriptor, rules: options_pb2.FieldRules) -> Schema:
     """An empty text is an unset field, for which no rule holds, unless the field is needed or has a least length."""
     bounds: Schema = {}
-    may_be_empty = not rules.len_min and not (rules.required and not field.is_repeated)
+    may_be_empty = not rules.len_min and not rules.required and not field.is_repeated
     if rules.len_min or not may_be_empty:
         bounds["minLength"] = max(rules.len_min, 1)
     if rules.len_max:
