@@ -206,7 +206,7 @@ def _body(endpoint: Endpoint, schemas: Schemas) -> dict[str, Any] | None:
     if not binding.takes_body:
         return None
     if binding.raw_body:
-        return {"content": {"*/*": {"schema": {"type": "string", "format": "binary"}}}}
+        return {"content": dict(_ANYTHING)}
     taken = {leaf.path for leaf in binding.path_leaves}
     field, input_type = binding.body_field, binding.method.input
     if field is None:
@@ -230,7 +230,7 @@ def _body(endpoint: Endpoint, schemas: Schemas) -> dict[str, Any] | None:
 def _response(endpoint: Endpoint, schemas: Schemas) -> dict[str, Any]:
     method, field = endpoint.method, endpoint.binding.response_field
     if endpoint.renderer.raw:
-        return {"description": "The content.", "content": _ANYTHING}
+        return {"description": "The content.", "content": dict(_ANYTHING)}
     schema: Schema = schemas.message(method.output) if field is None else schemas.field(field)
     if not method.server_streaming:
         content = {JSON_ARRAY: {"schema": schema}, **(_ANYTHING if endpoint.renderer.other else {})}
@@ -289,8 +289,9 @@ def _summary(comment: str) -> str:
     return (found[0] if found else first).rstrip(".")
 
 
-_ANYTHING: Final[dict[str, Any]] = {"*/*": {"schema": {"type": "string", "format": "binary"}}}
 _OPERATIONS: Final = frozenset({"get", "put", "post", "delete", "options", "head", "patch", "trace"})
+_ANYTHING: Final[dict[str, Any]] = {"*/*": {}}
+"""Bytes as they are: OpenAPI 3.1 has no schema for them."""
 _PARAMETER: Final = re.compile(r"\{([^{}]*)\}")
 _SCHEMAS: Final = "#/components/schemas/"
 _PCHAR: Final = "-._~!$&'()+,;=@"

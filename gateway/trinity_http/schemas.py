@@ -254,7 +254,11 @@ _SCALARS: Final[dict[int, Schema]] = {
 _WELL_KNOWN: Final[dict[str, Schema]] = {
     "google.protobuf.Timestamp": {"type": "string", "format": "date-time"},
     "google.protobuf.Duration": {"type": "string", "pattern": _DURATION_PATTERN},
-    "google.protobuf.FieldMask": {"type": "string", "description": "Field paths in lowerCamelCase, joined by commas."},
+    "google.protobuf.FieldMask": {
+        "type": "string",
+        "description": "Field paths in lowerCamelCase, joined by commas.",
+        "pattern": r"^(?:[a-zA-Z0-9]+(?:[.,][a-zA-Z0-9]+)*)?$",
+    },
     "google.protobuf.Struct": {"type": "object"},
     "google.protobuf.Value": {},
     "google.protobuf.ListValue": {"type": "array", "items": {}},
