@@ -32,7 +32,7 @@ EXAMPLES = 4
 """Random cases an operation and kind; the cases that follow from the bounds of the document come on top."""
 
 SETTINGS = """
-max-stream-events = 2
+max-stream-events = 1
 request-timeout = 20.0
 
 [[operations]]
