@@ -35,6 +35,8 @@ async def document_of(
             authenticator=None,
             admission=None,
             resumes={},
+            patience={},
+            live=None,
         )
         return openapi_document(
             core.contract, core.endpoints, settings=settings, secured=secured, conditional=conditional

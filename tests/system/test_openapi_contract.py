@@ -228,6 +228,8 @@ def test_a_port_keeps_to_its_openapi_document(mesh: Mesh, port: str, tmp_path: P
     checked = list(read(report))
     with mesh.http() as client:
         document = client.get(url).json()
+    printed = mesh.cli("openapi", *(("--reports",) if port == "reports" else ()))
+    assert json.loads(printed.stdout) == document
     other = Spellings(document)
     faults = [fault for one in checked for fault in one.faults(other)]
     assert not faults, "\n".join(faults[:20])
