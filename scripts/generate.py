@@ -30,7 +30,7 @@ GEN = ROOT / "gen"
 INCLUDE = ROOT / ".proto-include"
 # The only foreign contracts ours import; everything else in google/ comes with protoc and buf.
 FOREIGN = {
-    google.api: ("annotations.proto", "http.proto", "httpbody.proto"),
+    google.api: ("annotations.proto", "field_behavior.proto", "http.proto", "httpbody.proto"),
     google.rpc: ("status.proto",),
 }
 

@@ -38,6 +38,10 @@ PRICE: Final = "trinity.price.v1.PriceService"
 ACCOUNT: Final = "trinity.account.v1.AccountService"
 USAGE: Final = "trinity.usage.v1.UsageService"
 REPORT: Final = "trinity.report.v1.ReportService"
+PRICE_PORT: Final = (PRICE, ACCOUNT, USAGE)
+"""What the port of prices serves, by full name."""
+REPORT_PORT: Final = (REPORT, ACCOUNT, USAGE)
+"""What the port of reports serves."""
 
 
 def main(*, values: Mapping[str, Any], environ: Mapping[str, str], ready_file: Path | None) -> int:

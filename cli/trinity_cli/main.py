@@ -43,6 +43,9 @@ COMMANDS: Mapping[str, Entry] = MappingProxyType(
         "sync": Entry("trinity_cli.sync:sync", "Copy the usage log into the cache."),
         "replay": Entry("trinity_cli.replay:replay", "Make prices of a recorded tick file."),
         "gateway": Entry("trinity_cli.gateway:gateway", "Serve anybody's gRPC service as HTTP/JSON."),
+        "openapi": Entry(
+            "trinity_cli.openapi:openapi", "Print the OpenAPI document of a port, or of anybody's service."
+        ),
         "feeds": Entry("trinity_cli.feeds:feeds", "Tools for the venues' frames."),
     }
 )

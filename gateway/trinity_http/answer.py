@@ -40,6 +40,11 @@ class Rendered:
 class LocalAnswers(Protocol):
     """Answers some calls inside the gateway's own process. MUST NOT block, and MUST be cheap when it has no answer."""
 
+    @property
+    def conditional(self) -> frozenset[str]:
+        """Full names of the methods whose answers carry an ETag, for the OpenAPI document."""
+        ...
+
     def answer(self, method: str, request: Message) -> Rendered | Message | None:
         """The answer to a request that passed validation; None to ask the service.
 

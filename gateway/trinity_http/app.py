@@ -87,7 +87,13 @@ def create_app(
     bridge = Bridge(core, local=local)
     app = Gateway(title=settings.title, version=settings.version, docs_url=None, redoc_url=None, openapi_url=None)
     app.state.bridge = bridge
-    document = openapi_document(core.contract, core.endpoints, settings=settings, secured=authenticate is not None)
+    document = openapi_document(
+        core.contract,
+        core.endpoints,
+        settings=settings,
+        secured=authenticate is not None,
+        conditional=local.conditional if local is not None else (),
+    )
     app.openapi = lambda: document  # type: ignore[method-assign]
     own = _OwnRoutes(core, ready)
     app.add_route("/healthz", own.healthz, methods=["GET"])

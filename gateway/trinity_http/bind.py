@@ -22,7 +22,7 @@ from trinity_http.json_text import misfit
 from trinity_http.leaves import Leaf, Leaves, UnknownLeafError
 from trinity_http.protojson_read import JsonReader
 from trinity_http.query import PARAMETERS_MAX, parse_query
-from trinity_http.scalars import Unfit
+from trinity_http.scalars import Unfit, shown_path
 from trinity_http.template import Template, TemplateError, compile_template
 from trinity_mesh.validate import validate
 
@@ -72,6 +72,8 @@ class Binding:
             if rule.http_method == "PATCH" and self.body_field is not None
             else None
         )
+        self.changes_by_mask = self._mask is not None
+        """The body holds new values for the fields that a FieldMask names; an unset mask is filled from the body."""
         self._judge = validate if contract.has_rules else _no_rules
 
     def bind(self, values: tuple[str, ...], query: bytes, body: Body | None) -> Message:
@@ -127,10 +129,10 @@ class Binding:
             if leaf is None:
                 continue
             if not leaf.repeated and len(texts) > 1:
-                raise invalid_field(name, "it is given more than once and takes one value")
+                raise invalid_field(shown_path(name), "it is given more than once and takes one value")
             before = seen.setdefault(leaf.path, name)
             if before != name:
-                raise invalid_field(name, f"it is given already, spelt {before}")
+                raise invalid_field(shown_path(name), f"it is given already, spelt {shown_path(before)}")
             for text in texts:
                 _put(leaf, message, text, name)
 
@@ -142,21 +144,21 @@ class Binding:
             leaf = self._leaves.find(name)
         except UnknownLeafError as unknown:
             if unknown.why:
-                raise invalid_field(name, unknown.why) from None
+                raise invalid_field(shown_path(name), unknown.why) from None
             if self._reader.ignore_unknown:
                 return None
             near = difflib.get_close_matches(name[:64], unknown.names, n=1)
             raise self._unknown(name, f"did you mean {near[0]}?" if near else "", near) from None
         if leaf.path in self._taken:
-            raise invalid_field(name, "it is given in the path and cannot be given again in the query")
+            raise invalid_field(shown_path(name), "it is given in the path and cannot be given again in the query")
         if self.body_field is not None and leaf.path[0] == self.body_field.name:
-            raise invalid_field(name, "it is given in the body and cannot be given again in the query")
+            raise invalid_field(shown_path(name), "it is given in the body and cannot be given again in the query")
         if len(self._names) < _NAMES_KEPT_MAX and "[" not in name:
             self._names[name] = leaf
         return leaf
 
     def _unknown(self, name: str, hint: str, near: list[str] | None = None) -> TrinityError:
-        shown = name[:64].encode("ascii", "backslashreplace").decode()
+        shown = shown_path(name[:64])
         text = f"there is no parameter {shown}" + (f"; {hint}" if hint else "")
         metadata = {"parameter": shown} | ({"nearest": near[0]} if near else {})
         return TrinityError(

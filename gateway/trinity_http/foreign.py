@@ -66,11 +66,8 @@ async def run_foreign_gateway(
     except ContractError as error:
         raise ConfigError(f"{descriptor_set}: {error}") from error
     services = [service.full_name for service in contract.services]
-    settings = GatewaySettings(
-        title=", ".join(name.rpartition(".")[2] for name in services)[:_TITLE_LENGTH_MAX] or DOMAIN,
-        version=version,
-        ignore_unknown_fields=ignore_unknown_fields,
-        forward_headers=("authorization",) if keys_file is None else (),
+    settings = foreign_settings(
+        contract, version=version, ignore_unknown_fields=ignore_unknown_fields, secured=keys_file is not None
     )
     options = [*CHANNEL_OPTIONS, ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX)]
     async with contextlib.AsyncExitStack() as stack:
@@ -95,6 +92,19 @@ async def run_foreign_gateway(
             limits=limits,
             on_serving=lambda _: on_serving(_address(listener.getsockname())),
         )
+
+
+def foreign_settings(
+    contract: Contract, *, version: str, ignore_unknown_fields: bool, secured: bool
+) -> GatewaySettings:
+    """The settings of a gateway for somebody's contract; without keys, Authorization is passed on to the service."""
+    names = [service.name for service in contract.services]
+    return GatewaySettings(
+        title=", ".join(names)[:_TITLE_LENGTH_MAX] or DOMAIN,
+        version=version,
+        ignore_unknown_fields=ignore_unknown_fields,
+        forward_headers=() if secured else ("authorization",),
+    )
 
 
 def _reasons(channel: grpc.aio.Channel) -> Sequence[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -15,6 +15,7 @@ from trinity_http.contract import Contract
 from trinity_http.endpoint import Endpoint
 from trinity_http.framing import EVENTS, JSON_ARRAY, NDJSON
 from trinity_http.leaves import TEXT_MESSAGES, Leaf
+from trinity_http.openapi_errors import CONDITIONAL_PARAMETER, ETAG, REQUEST_ID, error_components, error_responses
 from trinity_http.protojson_fields import WRAPPERS
 from trinity_http.schemas import Schema, Schemas
 from trinity_http.settings import GatewaySettings
@@ -22,27 +23,39 @@ from trinity_http.template import Wild
 
 
 def openapi_document(
-    contract: Contract, endpoints: Iterable[Endpoint], *, settings: GatewaySettings, secured: bool
+    contract: Contract,
+    endpoints: Iterable[Endpoint],
+    *,
+    settings: GatewaySettings,
+    secured: bool,
+    conditional: Container[str] = (),
 ) -> dict[str, Any]:
-    """The document as plain values, ready for JSON. `secured` says that calls need a bearer key."""
+    """The document as plain values, ready for JSON.
+
+    `secured` says that calls need a bearer key; `conditional` holds the full names of methods
+    whose answers have an ETag.
+    """
     schemas = Schemas(contract)
-    error = {
-        "description": "An error.",
-        "content": {JSON_ARRAY: {"schema": schemas.message(status_pb2.Status.DESCRIPTOR)}},
-    }
+    errors = error_components(schemas.message(status_pb2.Status.DESCRIPTOR))
     paths: dict[str, dict[str, Any]] = {}
     used: set[str] = set()
     tags: dict[str, str] = {}
+    same: dict[str, str] = {}
     for endpoint in endpoints:
         binding = endpoint.binding
         if binding.rule.http_method.lower() not in _OPERATIONS:
             continue
-        operation = _operation(contract, endpoint, schemas, used)
+        # OpenAPI takes /a/{b} and /a/{c} for one path: the first names the parameters of all.
+        own = path_of(binding)
+        path = same.setdefault(_PARAMETER.sub("{}", own), own)
+        operation = _operation(contract, endpoint, schemas, used, path, endpoint.method.full_name in conditional)
         if secured:
             operation["security"] = [] if endpoint.method.anonymous else [{"bearer": list(endpoint.method.scopes)}]
-        paths.setdefault(path_of(binding), {})[binding.rule.http_method.lower()] = operation
+        paths.setdefault(path, {})[binding.rule.http_method.lower()] = operation
         tags[_tag(endpoint)] = contract.comments.get(endpoint.method.service, "")
-    components: dict[str, Any] = {"schemas": schemas.components, "responses": {"Error": error}}
+    if not settings.ignore_unknown_fields:
+        _close(paths, schemas)
+    components: dict[str, Any] = {"schemas": schemas.components, "responses": errors}
     if secured:
         components["securitySchemes"] = {"bearer": {"type": "http", "scheme": "bearer"}}
     return {
@@ -52,6 +65,25 @@ def openapi_document(
         "components": components,
         "tags": [{"name": name, **({"description": text} if text else {})} for name, text in tags.items()],
     }
+
+
+def _close(paths: dict[str, dict[str, Any]], schemas: Schemas) -> None:
+    """Say of every message that a request's body can hold that it takes no other names than its own."""
+    bodies = [operation.get("requestBody") for methods in paths.values() for operation in methods.values()]
+    waiting: list[Any] = [body for body in bodies if body is not None]
+    closed: set[str] = set()
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, list):
+            waiting.extend(value)
+        elif isinstance(value, dict):
+            if value.get("type") == "object" and "properties" in value and "additionalProperties" not in value:
+                value["additionalProperties"] = False
+            name = str(value.get("$ref", "")).removeprefix(_SCHEMAS)
+            if name in schemas.components and name not in closed:
+                closed.add(name)
+                waiting.append(schemas.components[name])
+            waiting.extend(item for key, item in value.items() if key != "examples")
 
 
 def path_of(binding: Binding) -> str:
@@ -82,14 +114,24 @@ def _wild_names(binding: Binding) -> Iterator[tuple[str, Leaf | None]]:
         yield f"{{{owner.field_path}{f'_{wilds.index(index) + 1}' if len(wilds) > 1 else ''}}}", leaf
 
 
-def _operation(contract: Contract, endpoint: Endpoint, schemas: Schemas, used: set[str]) -> dict[str, Any]:
+def _operation(
+    contract: Contract, endpoint: Endpoint, schemas: Schemas, used: set[str], path: str, conditional: bool
+) -> dict[str, Any]:
     method, binding = endpoint.method, endpoint.binding
     comment = contract.comments.get(method.full_name, "")
+    headers = {"X-Request-Id": REQUEST_ID, **({"ETag": ETAG} if conditional else {})}
     operation: dict[str, Any] = {
         "operationId": _unique(f"{_tag(endpoint)}_{method.name}", used),
         "tags": [_tag(endpoint)],
-        "parameters": [*_path_parameters(binding, schemas), *_query_parameters(binding, schemas)],
-        "responses": {"200": _response(endpoint, schemas), "default": {"$ref": "#/components/responses/Error"}},
+        "parameters": [
+            *_path_parameters(binding, schemas, path),
+            *_query_parameters(binding, schemas),
+            *([CONDITIONAL_PARAMETER] if conditional else ()),
+        ],
+        "responses": {
+            "200": {**_response(endpoint, schemas), "headers": headers},
+            **error_responses(takes_body=binding.takes_body, conditional=conditional),
+        },
     }
     if comment:
         operation["summary"] = _summary(comment)
@@ -102,10 +144,10 @@ def _operation(contract: Contract, endpoint: Endpoint, schemas: Schemas, used: s
     return operation
 
 
-def _path_parameters(binding: Binding, schemas: Schemas) -> Iterator[dict[str, Any]]:
+def _path_parameters(binding: Binding, schemas: Schemas, path: str) -> Iterator[dict[str, Any]]:
     whole = {f"{{{variable.field_path}}}" for variable in binding.template.variables if not variable.multi}
-    for name, leaf in _wild_names(binding):
-        parameter: dict[str, Any] = {"name": name[1:-1], "in": "path", "required": True}
+    for (name, leaf), shown in zip(_wild_names(binding), _PARAMETER.findall(path), strict=True):
+        parameter: dict[str, Any] = {"name": shown, "in": "path", "required": True}
         if leaf is None:
             yield {**parameter, "schema": {"type": "string"}}
             continue
@@ -164,8 +206,17 @@ def _body(endpoint: Endpoint, schemas: Schemas) -> dict[str, Any] | None:
     if not binding.takes_body:
         return None
     if binding.raw_body:
-        return {"content": {"*/*": {"schema": {"type": "string", "format": "binary"}}}}
-    schema = schemas.message(binding.method.input) if binding.body_field is None else schemas.field(binding.body_field)
+        return {"content": dict(_ANYTHING)}
+    taken = {leaf.path for leaf in binding.path_leaves}
+    field, input_type = binding.body_field, binding.method.input
+    if field is None:
+        schema = schemas.body(input_type, taken, change=False)
+        needed = any(schemas.required(one) for one in input_type.fields if (one.name,) not in taken)
+    else:
+        inner = {path[1:] for path in taken if path[0] == field.name and len(path) > 1}
+        nested = None if field.is_repeated else field.message_type
+        schema = schemas.field(field) if nested is None else schemas.body(nested, inner, change=binding.changes_by_mask)
+        needed = schemas.required(field) and not inner
     if binding.method.client_streaming:
         content: dict[str, Any] = {
             JSON_ARRAY: {"schema": {"type": "array", "items": schema}},
@@ -173,13 +224,13 @@ def _body(endpoint: Endpoint, schemas: Schemas) -> dict[str, Any] | None:
         }
     else:
         content = {JSON_ARRAY: {"schema": schema}}
-    return {"content": content, "required": True}
+    return {"content": content, "required": needed}
 
 
 def _response(endpoint: Endpoint, schemas: Schemas) -> dict[str, Any]:
     method, field = endpoint.method, endpoint.binding.response_field
     if endpoint.renderer.raw:
-        return {"description": "The content.", "content": _ANYTHING}
+        return {"description": "The content.", "content": dict(_ANYTHING)}
     schema: Schema = schemas.message(method.output) if field is None else schemas.field(field)
     if not method.server_streaming:
         content = {JSON_ARRAY: {"schema": schema}, **(_ANYTHING if endpoint.renderer.other else {})}
@@ -189,8 +240,23 @@ def _response(endpoint: Endpoint, schemas: Schemas) -> dict[str, Any]:
         "content": {
             JSON_ARRAY: {"schema": {"type": "array", "items": schema}},
             NDJSON: {"schema": schema},
-            EVENTS: {"schema": {"type": "string"}},
+            EVENTS: {"schema": _event(schema)},
         },
+    }
+
+
+def _event(schema: Schema) -> Schema:
+    """One event of a stream, its fields as they are on the wire."""
+    data = {"type": "string", "contentMediaType": JSON_ARRAY, "contentSchema": schema}
+    return {
+        "type": "object",
+        "description": "One event. Of `error` the data is a google.rpc.Status; after `end` nothing comes.",
+        "properties": {
+            "event": {"type": "string", "enum": ["message", "end", "error"]},
+            "id": {"type": "string"},
+            "data": data,
+        },
+        "required": ["data"],
     }
 
 
@@ -223,7 +289,10 @@ def _summary(comment: str) -> str:
     return (found[0] if found else first).rstrip(".")
 
 
-_ANYTHING: Final[dict[str, Any]] = {"*/*": {"schema": {"type": "string", "format": "binary"}}}
 _OPERATIONS: Final = frozenset({"get", "put", "post", "delete", "options", "head", "patch", "trace"})
+_ANYTHING: Final[dict[str, Any]] = {"*/*": {}}
+"""Bytes as they are: OpenAPI 3.1 has no schema for them."""
+_PARAMETER: Final = re.compile(r"\{([^{}]*)\}")
+_SCHEMAS: Final = "#/components/schemas/"
 _PCHAR: Final = "-._~!$&'()+,;=@"
 _SENTENCE: Final = re.compile(r".+?\.(?=\s|$)")

@@ -54,6 +54,8 @@ class KeptPrice:
 class PriceAnswers:
     """Answers GetPrice from a replica."""
 
+    conditional: Final = frozenset({GET_PRICE})
+
     def __init__(self, replica: Replica, *, clock: Clock, assets_max: int = 4_096) -> None:
         """At most `assets_max` prices are kept rendered; more are rendered each time."""
         self._replica = replica

@@ -36,8 +36,8 @@ class Unfit(Exception):  # noqa: N818 - it is caught where it is raised and neve
 
     def error(self) -> TrinityError:
         """INVALID_FIELD with the whole path, as the caller wrote it."""
-        path = "".join(part if part[:1] == "[" else f".{part}" for part in reversed(self.path)).removeprefix(".")
-        return invalid_field(path[:_PATH_LENGTH_MAX].encode("ascii", "backslashreplace").decode(), self.description)
+        parts = (part if part[:1] == "[" else f".{part}" for part in reversed(self.path))
+        return invalid_field(shown_path("".join(parts).removeprefix(".")), self.description)
 
 
 class UnknownEnumName(Unfit):
@@ -53,6 +53,11 @@ def shown(value: object) -> str:
     text = str(value)
     text = text if len(text) <= _SHOWN_LENGTH_MAX else f"{text[:_SHOWN_LENGTH_MAX]}…"
     return ascii(text) if type(value) is str else text
+
+
+def shown_path(path: str) -> str:
+    """A path that a caller gave, for an error: short, printable, and `""` for an empty name."""
+    return path[:_PATH_LENGTH_MAX].encode("ascii", "backslashreplace").decode() or '""'
 
 
 def scalar(field: FieldDescriptor) -> Convert:

@@ -114,6 +114,7 @@ _TIMESTAMP: Final = re.compile(
 )
 _DURATION: Final = re.compile(r"(-?)([0-9]{1,12})(?:\.([0-9]{1,9}))?s")
 _MASK_JSON: Final = re.compile(r"[a-zA-Z0-9]+(?:\.[a-zA-Z0-9]+)*")
-_MASK_PROTO: Final = re.compile(r"[a-z][a-z0-9]*(?:_[a-z][a-z0-9]*)*(?:\.[a-z][a-z0-9]*(?:_[a-z][a-z0-9]*)*)*")
+_MASK_PROTO: Final = re.compile(r"(?:[a-z0-9]|_[a-z])+(?:\.(?:[a-z0-9]|_[a-z])+)*")
+"""Exactly what `read_field_mask` makes."""
 _CAPITAL: Final = re.compile(r"[A-Z]")
 _AFTER_UNDERSCORE: Final = re.compile(r"_([a-z])")

@@ -141,7 +141,7 @@ def _presence(message: Message, field: FieldDescriptor, rules: options_pb2.Field
 def _item_check(field: FieldDescriptor, rules: options_pb2.FieldRules) -> Callable[[Any, str], None] | None:
     hint = f"; {rules.hint}" if rules.hint else ""
     if field.cpp_type == FieldDescriptor.CPPTYPE_STRING:
-        return _text_check(rules, hint)
+        return _text_check(rules, hint, may_be_empty=not field.is_repeated)
     if field.cpp_type in _NUMBERS:
         return _number_check(rules, hint)
     if field.enum_type is not None and rules.defined_only:
@@ -157,12 +157,13 @@ def _item_check(field: FieldDescriptor, rules: options_pb2.FieldRules) -> Callab
     return None
 
 
-def _text_check(rules: options_pb2.FieldRules, hint: str) -> Callable[[Any, str], None]:
+def _text_check(rules: options_pb2.FieldRules, hint: str, *, may_be_empty: bool) -> Callable[[Any, str], None]:
     pattern = re.compile(rules.pattern) if rules.pattern else None
     allowed = frozenset(getattr(rules, "in"))
 
     def text_check(value: str | bytes, path: str) -> None:
-        if not value and not rules.len_min:
+        # An empty field is an unset one; an empty item of a list is a text like any other.
+        if not value and may_be_empty and not rules.len_min:
             return
         if len(value) < rules.len_min:
             raise invalid_field(path, f"shorter than {rules.len_min}{hint}")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
 
+from bridge_direct import Direct
 from bridge_stage import descriptor_set, shelf_stage
 
 
@@ -24,3 +25,11 @@ async def stage(shelf_set: bytes, tmp_path_factory: pytest.TempPathFactory) -> A
     folder: Path = tmp_path_factory.mktemp("shelf")
     async with shelf_stage(shelf_set, folder) as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def direct(shelf_set: bytes) -> Iterator[Direct]:
+    """The bridge without a server."""
+    running = Direct(shelf_set)
+    yield running
+    running.close()

@@ -292,6 +292,8 @@ async def test_an_unforeseen_error_is_500_and_tells_nothing(
     shelf_set: bytes, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     class Broken:
+        conditional: frozenset[str] = frozenset()
+
         def answer(self, method: str, request: object) -> None:
             raise ZeroDivisionError("the secret")
 

@@ -119,7 +119,7 @@ async def test_query_parameters_are_bound(stage: Stage, query: str, shown: dict[
         ("inner.txet=a", "UNKNOWN_PARAMETER", "inner.txet"),
         ("inner..text=a", "UNKNOWN_PARAMETER", "inner..text"),
         (".text=a", "UNKNOWN_PARAMETER", ".text"),
-        ("=a", "UNKNOWN_PARAMETER", ""),
+        ("=a", "UNKNOWN_PARAMETER", '""'),
         ("text.x=a", "UNKNOWN_PARAMETER", "text.x"),
         ("authors.given_name=a", "UNKNOWN_PARAMETER", "authors.given_name"),
         ("text[a]=a", "UNKNOWN_PARAMETER", "text[a]"),

@@ -22,13 +22,14 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.api import field_behavior_pb2 as google_dot_api_dot_field__behavior__pb2
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from trinity.options.v1 import options_pb2 as trinity_dot_options_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n trinity/account/v1/account.proto\x12\x12trinity.account.v1\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a trinity/options/v1/options.proto\"\xe3\x06\n\x04Plan\x12\x62\n\x04plan\x18\x01 \x01(\tBT\xea\xe0\x18P\x08\x01\"\x16^[a-z][a-z0-9-]{0,31}$r\x08standardz*use lower-case letters, digits and hyphens\x12\x38\n\x04name\x18\x02 \x01(\tB*\xea\xe0\x18&\x18\x64r\x08Standardz\x18use up to 100 characters\x12\x45\n\nrate_per_s\x18\x03 \x01(\rB1\xea\xe0\x18-8\x01@\x80\xad\xe2\x04r\x03\x31\x30\x30z\x1fuse a number from 1 to 10000000\x12\x41\n\x05\x62urst\x18\x04 \x01(\rB2\xea\xe0\x18.8\x01@\x80\xc2\xd7/r\x03\x32\x30\x30z use a number from 1 to 100000000\x12V\n\rmonthly_quota\x18\x05 \x01(\x04\x42?\xea\xe0\x18;@\x80\x80\xea\xd7\xbc\xae\xfe\x0fr\x07\x31\x30\x30\x30\x30\x30\x30z\'use a number from 0 to 9000000000000000\x12\xb6\x01\n\x06scopes\x18\x06 \x03(\tB\xa5\x01\xea\xe0\x18\xa0\x01\x30\x10J\x0bprices.readJ\tfeed.readJ\x0creports.readJ\x0bkeys.manageJ\x0fwebhooks.manageJ\x05\x61\x64minX\x01zOuse prices.read, feed.read, reports.read, keys.manage, webhooks.manage or admin\x12Y\n\x06\x61ssets\x18\x07 \x03(\tBI\xea\xe0\x18\x45\"\x10^[A-Z0-9]{1,16}$0\xc8\x01X\x01z,use asset ids in upper case, or none for all\x12\x65\n\ntransports\x18\x08 \x03(\x0e\x32\x1d.trinity.account.v1.TransportB2\xea\xe0\x18.0\x03P\x01X\x01z&use http, udp or grpc, or none for all\x12/\n\x0b\x63reate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xe7\x03\n\tAssociate\x12\x63\n\tassociate\x18\x01 \x01(\tBP\xea\xe0\x18L\x08\x01\"\x16^[a-z][a-z0-9-]{0,31}$r\x04\x61\x63mez*use lower-case letters, digits and hyphens\x12=\n\x04name\x18\x02 \x01(\tB/\xea\xe0\x18+\x18\xc8\x01r\x0c\x41\x63me Tradingz\x18use up to 200 characters\x12]\n\x05\x65mail\x18\x03 \x01(\tBN\xea\xe0\x18J\x18\xfe\x01\"\x1c^[^@\\s]{1,64}@[^@\\s]{1,189}$r\x10ops@acme.examplez\x15use an e-mail address\x12\x62\n\x04plan\x18\x04 \x01(\tBT\xea\xe0\x18P\x08\x01\"\x16^[a-z][a-z0-9-]{0,31}$r\x08standardz*use the id of a plan; ListPlans shows them\x12\x11\n\tsuspended\x18\x05 \x01(\x08\x12/\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xb2\x02\n\x03Key\x12\x0e\n\x06key_id\x18\x01 \x01(\t\x12\x11\n\tassociate\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12+\n\x05state\x18\x04 \x01(\x0e\x32\x1c.trinity.account.v1.KeyState\x12\x0e\n\x06scopes\x18\x05 \x03(\t\x12\x18\n\x10\x61llowed_networks\x18\x06 \x03(\t\x12/\n\x0b\x63reate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0brevoke_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08replaces\x18\n \x01(\t\"\xa7\x02\n\tKeyRecord\x12\x0e\n\x06key_id\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\x0c\x12\x11\n\tassociate\x18\x03 \x01(\t\x12\x0e\n\x06scopes\x18\x04 \x03(\t\x12\x18\n\x10\x61llowed_networks\x18\x05 \x03(\t\x12\x0e\n\x06\x61ssets\x18\x06 \x03(\t\x12\x31\n\ntransports\x18\x07 \x03(\x0e\x32\x1d.trinity.account.v1.Transport\x12\x12\n\nrate_per_s\x18\x08 \x01(\r\x12\r\n\x05\x62urst\x18\t \x01(\r\x12\x15\n\rmonthly_quota\x18\n \x01(\x04\x12/\n\x0b\x65xpire_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07revoked\x18\x0c \x01(\x08\"n\n\x16\x43reateAssociateRequest\x12T\n\tassociate\x18\x01 \x01(\x0b\x32\x1d.trinity.account.v1.AssociateB\"\xea\xe0\x18\x1e\x08\x01z\x1agive the associate to make\"K\n\x17\x43reateAssociateResponse\x12\x30\n\tassociate\x18\x01 \x01(\x0b\x32\x1d.trinity.account.v1.Associate\"j\n\x13GetAssociateRequest\x12S\n\tassociate\x18\x01 \x01(\tB@\xea\xe0\x18<\x08\x01\"\x16^[a-z][a-z0-9-]{0,31}$r\x04\x61\x63mez\x1ause the id of an associate\"H\n\x14GetAssociateResponse\x12\x30\n\tassociate\x18\x01 \x01(\x0b\x32\x1d.trinity.account.v1.Associate\"\xa6\x01\n\x15ListAssociatesRequest\x12;\n\tpage_size\x18\x01 \x01(\rB(\xea\xe0\x18$@\xe8\x07r\x02\x35\x30z\x1buse a number from 0 to 1000\x12P\n\npage_token\x18\x02 \x01(\tB<\xea\xe0\x18\x38\x18\x80\x04z3use next_page_token of the answer before, unchanged\"d\n\x16ListAssociatesResponse\x12\x31\n\nassociates\x18\x01 \x03(\x0b\x32\x1d.trinity.account.v1.Associate\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xab\x01\n\x16UpdateAssociateRequest\x12`\n\tassociate\x18\x01 \x01(\x0b\x32\x1d.trinity.account.v1.AssociateB.\xea\xe0\x18*\x08\x01z&give the associate with its new values\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"K\n\x17UpdateAssociateResponse\x12\x30\n\tassociate\x18\x01 \x01(\x0b\x32\x1d.trinity.account.v1.Associate\"Z\n\x11\x43reatePlanRequest\x12\x45\n\x04plan\x18\x01 \x01(\x0b\x32\x18.trinity.account.v1.PlanB\x1d\xea\xe0\x18\x19\x08\x01z\x15give the plan to make\"<\n\x12\x43reatePlanResponse\x12&\n\x04plan\x18\x01 \x01(\x0b\x32\x18.trinity.account.v1.Plan\"^\n\x0eGetPlanRequest\x12L\n\x04plan\x18\x01 \x01(\tB>\xea\xe0\x18:\x08\x01\"\x16^[a-z][a-z0-9-]{0,31}$r\x08standardz\x14use the id of a plan\"9\n\x0fGetPlanResponse\x12&\n\x04plan\x18\x01 \x01(\x0b\x32\x18.trinity.account.v1.Plan\"\xa1\x01\n\x10ListPlansRequest\x12;\n\tpage_size\x18\x01 \x01(\rB(\xea\xe0\x18$@\xe8\x07r\x02\x35\x30z\x1buse a number from 0 to 1000\x12P\n\npage_token\x18\x02 \x01(\tB<\xea\xe0\x18\x38\x18\x80\x04z3use next_page_token of the answer before, unchanged\"U\n\x11ListPlansResponse\x12\'\n\x05plans\x18\x01 \x03(\x0b\x32\x18.trinity.account.v1.Plan\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x97\x01\n\x11UpdatePlanRequest\x12Q\n\x04plan\x18\x01 \x01(\x0b\x32\x18.trinity.account.v1.PlanB)\xea\xe0\x18%\x08\x01z!give the plan with its new values\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"<\n\x12UpdatePlanResponse\x12&\n\x04plan\x18\x01 \x01(\x0b\x32\x18.trinity.account.v1.Plan\"\xaf\x04\n\x10\x43reateKeyRequest\x12Q\n\tassociate\x18\x01 \x01(\tB>\xea\xe0\x18:\"\x16^[a-z][a-z0-9-]{0,31}$r\x04\x61\x63mez\x1ause the id of an associate\x12<\n\x04name\x18\x02 \x01(\tB.\xea\xe0\x18*\x18\x64r\x0ctrading deskz\x18use up to 100 characters\x12\x87\x01\n\x06scopes\x18\x03 \x03(\tBw\xea\xe0\x18s0\x10J\x0bprices.readJ\tfeed.readJ\x0creports.readJ\x0bkeys.manageJ\x0fwebhooks.manageJ\x05\x61\x64minX\x01z\"use scopes of the associate\'s plan\x12\x8d\x01\n\x10\x61llowed_networks\x18\x04 \x03(\tBs\xea\xe0\x18o\"#^[0-9A-Fa-f.:]{2,45}(/[0-9]{1,3})?$0@X\x01r\x0e\x32\x30\x33.0.113.0/24z4use networks such as 203.0.113.0/24 or 2001:db8::/32\x12p\n\x08lifetime\x18\x05 \x01(\x0b\x32\x19.google.protobuf.DurationBC\xea\xe0\x18?`\xe8\x07h\x80\xf0\xae\xe7\x96\tr\t31536000sz(use a duration between 1s and 315360000s\"I\n\x11\x43reateKeyResponse\x12$\n\x03key\x18\x01 \x01(\x0b\x32\x17.trinity.account.v1.Key\x12\x0e\n\x06secret\x18\x02 \x01(\t\"\xf3\x01\n\x0fListKeysRequest\x12Q\n\tassociate\x18\x01 \x01(\tB>\xea\xe0\x18:\"\x16^[a-z][a-z0-9-]{0,31}$r\x04\x61\x63mez\x1ause the id of an associate\x12;\n\tpage_size\x18\x02 \x01(\rB(\xea\xe0\x18$@\xe8\x07r\x02\x35\x30z\x1buse a number from 0 to 1000\x12P\n\npage_token\x18\x03 \x01(\tB<\xea\xe0\x18\x38\x18\x80\x04z3use next_page_token of the answer before, unchanged\"R\n\x10ListKeysResponse\x12%\n\x04keys\x18\x01 \x03(\x0b\x32\x17.trinity.account.v1.Key\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xd9\x01\n\x10RotateKeyRequest\x12^\n\x06key_id\x18\x01 \x01(\tBN\xea\xe0\x18J\x08\x01\"\x0e^[0-9a-z]{12}$r\x0c\x30\x63\x37\x62gy9rbydgz(use the id of a key; ListKeys shows them\x12\x65\n\x05grace\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationB;\xea\xe0\x18\x37`\x00h\x80\x90\xfb\xd3\tr\x05\x33\x36\x30\x30sz&use a duration between 0s and 2592000s\"t\n\x11RotateKeyResponse\x12$\n\x03key\x18\x01 \x01(\x0b\x32\x17.trinity.account.v1.Key\x12\x0e\n\x06secret\x18\x02 \x01(\t\x12)\n\x08previous\x18\x03 \x01(\x0b\x32\x17.trinity.account.v1.Key\"r\n\x10RevokeKeyRequest\x12^\n\x06key_id\x18\x01 \x01(\tBN\xea\xe0\x18J\x08\x01\"\x0e^[0-9a-z]{12}$r\x0c\x30\x63\x37\x62gy9rbydgz(use the id of a key; ListKeys shows them\"9\n\x11RevokeKeyResponse\x12$\n\x03key\x18\x01 \x01(\x0b\x32\x17.trinity.account.v1.Key\"*\n\x10WatchKeysRequest\x12\x16\n\x0eresume_version\x18\x01 \x01(\x04\"~\n\x11WatchKeysResponse\x12+\n\x04keys\x18\x01 \x03(\x0b\x32\x1d.trinity.account.v1.KeyRecord\x12\x10\n\x08snapshot\x18\x02 \x01(\x08\x12\x19\n\x11snapshot_complete\x18\x03 \x01(\x08\x12\x0f\n\x07version\x18\x04 \x01(\x04\"\x19\n\x17\x43reateUdpSessionRequest\"\x84\x01\n\x18\x43reateUdpSessionResponse\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x13\n\x0bsession_key\x18\x02 \x01(\x0c\x12/\n\x0b\x65xpire_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06scopes\x18\x04 \x03(\t*\x84\x01\n\tTransport\x12\x19\n\x15TRANSPORT_UNSPECIFIED\x10\x00\x12\x1e\n\x0eTRANSPORT_HTTP\x10\x01\x1a\n\xf2\xe0\x18\x06\n\x04http\x12\x1c\n\rTRANSPORT_UDP\x10\x02\x1a\t\xf2\xe0\x18\x05\n\x03udp\x12\x1e\n\x0eTRANSPORT_GRPC\x10\x03\x1a\n\xf2\xe0\x18\x06\n\x04grpc*\xbb\x01\n\x08KeyState\x12\x19\n\x15KEY_STATE_UNSPECIFIED\x10\x00\x12\"\n\x10KEY_STATE_ACTIVE\x10\x01\x1a\x0c\xf2\xe0\x18\x08\n\x06\x61\x63tive\x12$\n\x11KEY_STATE_ROTATED\x10\x02\x1a\r\xf2\xe0\x18\t\n\x07rotated\x12$\n\x11KEY_STATE_REVOKED\x10\x03\x1a\r\xf2\xe0\x18\t\n\x07revoked\x12$\n\x11KEY_STATE_EXPIRED\x10\x04\x1a\r\xf2\xe0\x18\t\n\x07\x65xpiredb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n trinity/account/v1/account.proto\x12\x12trinity.account.v1\x1a\x1fgoogle/api/field_behavior.proto\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a trinity/options/v1/options.proto\"\xef\x06\n\x04Plan\x12\x62\n\x04plan\x18\x01 \x01(\tBT\xea\xe0\x18P\x08\x01\"\x16^[a-z][a-z0-9-]{0,31}$r\x08standardz*use lower-case letters, digits and hyphens\x12\x38\n\x04name\x18\x02 \x01(\tB*\xea\xe0\x18&\x18\x64r\x08Standardz\x18use up to 100 characters\x12\x45\n\nrate_per_s\x18\x03 \x01(\rB1\xea\xe0\x18-8\x01@\x80\xad\xe2\x04r\x03\x31\x30\x30z\x1fuse a number from 1 to 10000000\x12\x41\n\x05\x62urst\x18\x04 \x01(\rB2\xea\xe0\x18.8\x01@\x80\xc2\xd7/r\x03\x32\x30\x30z use a number from 1 to 100000000\x12V\n\rmonthly_quota\x18\x05 \x01(\x04\x42?\xea\xe0\x18;@\x80\x80\xea\xd7\xbc\xae\xfe\x0fr\x07\x31\x30\x30\x30\x30\x30\x30z\'use a number from 0 to 9000000000000000\x12\xb6\x01\n\x06scopes\x18\x06 \x03(\tB\xa5\x01\xea\xe0\x18\xa0\x01\x30\x10J\x0bprices.readJ\tfeed.readJ\x0creports.readJ\x0bkeys.manageJ\x0fwebhooks.manageJ\x05\x61\x64minX\x01zOuse prices.read, feed.read, reports.read, keys.manage, webhooks.manage or admin\x12Y\n\x06\x61ssets\x18\x07 \x03(\tBI\xea\xe0\x18\x45\"\x10^[A-Z0-9]{1,16}$0\xc8\x01X\x01z,use asset ids in upper case, or none for all\x12\x65\n\ntransports\x18\x08 \x03(\x0e\x32\x1d.trinity.account.v1.TransportB2\xea\xe0\x18.0\x03P\x01X\x01z&use http, udp or grpc, or none for all\x12\x35\n\x0b\x63reate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x35\n\x0bupdate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\"\xf3\x03\n\tAssociate\x12\x63\n\tassociate\x18\x01 \x01(\tBP\xea\xe0\x18L\x08\x01\"\x16^[a-z][a-z0-9-]{0,31}$r\x04\x61\x63mez*use lower-case letters, digits and hyphens\x12=\n\x04name\x18\x02 \x01(\tB/\xea\xe0\x18+\x18\xc8\x01r\x0c\x41\x63me Tradingz\x18use up to 200 characters\x12]\n\x05\x65mail\x18\x03 \x01(\tBN\xea\xe0\x18J\x18\xfe\x01\"\x1c^[^@\\s]{1,64}@[^@\\s]{1,189}$r\x10ops@acme.examplez\x15use an e-mail address\x12\x62\n\x04plan\x18\x04 \x01(\tBT\xea\xe0\x18P\x08\x01\"\x16^[a-z][a-z0-9-]{0,31}$r\x08standardz*use the id of a plan; ListPlans shows them\x12\x11\n\tsuspended\x18\x05 \x01(\x08\x12\x35\n\x0b\x63reate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\x12\x35\n\x0bupdate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.TimestampB\x04\xe2\x41\x01\x03\"\xb2\x02\n\x03Key\x12\x0e\n\x06key_id\x18\x01 \x01(\t\x12\x11\n\tassociate\x18\x02 \x01(\t\x12\x0c\n\x04name\x18\x03 \x01(\t\x12+\n\x05state\x18\x04 \x01(\x0e\x32\x1c.trinity.account.v1.KeyState\x12\x0e\n\x06scopes\x18\x05 \x03(\t\x12\x18\n\x10\x61llowed_networks\x18\x06 \x03(\t\x12/\n\x0b\x63reate_time\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0b\x65xpire_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0brevoke_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08replaces\x18\n \x01(\t\"\xa7\x02\n\tKeyRecord\x12\x0e\n\x06key_id\x18\x01 \x01(\t\x12\x0e\n\x06\x64igest\x18\x02 \x01(\x0c\x12\x11\n\tassociate\x18\x03 \x01(\t\x12\x0e\n\x06scopes\x18\x04 \x03(\t\x12\x18\n\x10\x61llowed_networks\x18\x05 \x03(\t\x12\x0e\n\x06\x61ssets\x18\x06 \x03(\t\x12\x31\n\ntransports\x18\x07 \x03(\x0e\x32\x1d.trinity.account.v1.Transport\x12\x12\n\nrate_per_s\x18\x08 \x01(\r\x12\r\n\x05\x62urst\x18\t \x01(\r\x12\x15\n\rmonthly_quota\x18\n \x01(\x04\x12/\n\x0b\x65xpire_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07revoked\x18\x0c \x01(\x08\"n\n\x16\x43reateAssociateRequest\x12T\n\tassociate\x18\x01 \x01(\x0b\x32\x1d.trinity.account.v1.AssociateB\"\xea\xe0\x18\x1e\x08\x01z\x1agive the associate to make\"K\n\x17\x43reateAssociateResponse\x12\x30\n\tassociate\x18\x01 \x01(\x0b\x32\x1d.trinity.account.v1.Associate\"j\n\x13GetAssociateRequest\x12S\n\tassociate\x18\x01 \x01(\tB@\xea\xe0\x18<\x08\x01\"\x16^[a-z][a-z0-9-]{0,31}$r\x04\x61\x63mez\x1ause the id of an associate\"H\n\x14GetAssociateResponse\x12\x30\n\tassociate\x18\x01 \x01(\x0b\x32\x1d.trinity.account.v1.Associate\"\xa6\x01\n\x15ListAssociatesRequest\x12;\n\tpage_size\x18\x01 \x01(\rB(\xea\xe0\x18$@\xe8\x07r\x02\x35\x30z\x1buse a number from 0 to 1000\x12P\n\npage_token\x18\x02 \x01(\tB<\xea\xe0\x18\x38\x18\x80\x04z3use next_page_token of the answer before, unchanged\"d\n\x16ListAssociatesResponse\x12\x31\n\nassociates\x18\x01 \x03(\x0b\x32\x1d.trinity.account.v1.Associate\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xab\x01\n\x16UpdateAssociateRequest\x12`\n\tassociate\x18\x01 \x01(\x0b\x32\x1d.trinity.account.v1.AssociateB.\xea\xe0\x18*\x08\x01z&give the associate with its new values\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"K\n\x17UpdateAssociateResponse\x12\x30\n\tassociate\x18\x01 \x01(\x0b\x32\x1d.trinity.account.v1.Associate\"Z\n\x11\x43reatePlanRequest\x12\x45\n\x04plan\x18\x01 \x01(\x0b\x32\x18.trinity.account.v1.PlanB\x1d\xea\xe0\x18\x19\x08\x01z\x15give the plan to make\"<\n\x12\x43reatePlanResponse\x12&\n\x04plan\x18\x01 \x01(\x0b\x32\x18.trinity.account.v1.Plan\"^\n\x0eGetPlanRequest\x12L\n\x04plan\x18\x01 \x01(\tB>\xea\xe0\x18:\x08\x01\"\x16^[a-z][a-z0-9-]{0,31}$r\x08standardz\x14use the id of a plan\"9\n\x0fGetPlanResponse\x12&\n\x04plan\x18\x01 \x01(\x0b\x32\x18.trinity.account.v1.Plan\"\xa1\x01\n\x10ListPlansRequest\x12;\n\tpage_size\x18\x01 \x01(\rB(\xea\xe0\x18$@\xe8\x07r\x02\x35\x30z\x1buse a number from 0 to 1000\x12P\n\npage_token\x18\x02 \x01(\tB<\xea\xe0\x18\x38\x18\x80\x04z3use next_page_token of the answer before, unchanged\"U\n\x11ListPlansResponse\x12\'\n\x05plans\x18\x01 \x03(\x0b\x32\x18.trinity.account.v1.Plan\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x97\x01\n\x11UpdatePlanRequest\x12Q\n\x04plan\x18\x01 \x01(\x0b\x32\x18.trinity.account.v1.PlanB)\xea\xe0\x18%\x08\x01z!give the plan with its new values\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"<\n\x12UpdatePlanResponse\x12&\n\x04plan\x18\x01 \x01(\x0b\x32\x18.trinity.account.v1.Plan\"\xaf\x04\n\x10\x43reateKeyRequest\x12Q\n\tassociate\x18\x01 \x01(\tB>\xea\xe0\x18:\"\x16^[a-z][a-z0-9-]{0,31}$r\x04\x61\x63mez\x1ause the id of an associate\x12<\n\x04name\x18\x02 \x01(\tB.\xea\xe0\x18*\x18\x64r\x0ctrading deskz\x18use up to 100 characters\x12\x87\x01\n\x06scopes\x18\x03 \x03(\tBw\xea\xe0\x18s0\x10J\x0bprices.readJ\tfeed.readJ\x0creports.readJ\x0bkeys.manageJ\x0fwebhooks.manageJ\x05\x61\x64minX\x01z\"use scopes of the associate\'s plan\x12\x8d\x01\n\x10\x61llowed_networks\x18\x04 \x03(\tBs\xea\xe0\x18o\"#^[0-9A-Fa-f.:]{2,45}(/[0-9]{1,3})?$0@X\x01r\x0e\x32\x30\x33.0.113.0/24z4use networks such as 203.0.113.0/24 or 2001:db8::/32\x12p\n\x08lifetime\x18\x05 \x01(\x0b\x32\x19.google.protobuf.DurationBC\xea\xe0\x18?`\xe8\x07h\x80\xf0\xae\xe7\x96\tr\t31536000sz(use a duration between 1s and 315360000s\"I\n\x11\x43reateKeyResponse\x12$\n\x03key\x18\x01 \x01(\x0b\x32\x17.trinity.account.v1.Key\x12\x0e\n\x06secret\x18\x02 \x01(\t\"\xf3\x01\n\x0fListKeysRequest\x12Q\n\tassociate\x18\x01 \x01(\tB>\xea\xe0\x18:\"\x16^[a-z][a-z0-9-]{0,31}$r\x04\x61\x63mez\x1ause the id of an associate\x12;\n\tpage_size\x18\x02 \x01(\rB(\xea\xe0\x18$@\xe8\x07r\x02\x35\x30z\x1buse a number from 0 to 1000\x12P\n\npage_token\x18\x03 \x01(\tB<\xea\xe0\x18\x38\x18\x80\x04z3use next_page_token of the answer before, unchanged\"R\n\x10ListKeysResponse\x12%\n\x04keys\x18\x01 \x03(\x0b\x32\x17.trinity.account.v1.Key\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\xd9\x01\n\x10RotateKeyRequest\x12^\n\x06key_id\x18\x01 \x01(\tBN\xea\xe0\x18J\x08\x01\"\x0e^[0-9a-z]{12}$r\x0c\x30\x63\x37\x62gy9rbydgz(use the id of a key; ListKeys shows them\x12\x65\n\x05grace\x18\x02 \x01(\x0b\x32\x19.google.protobuf.DurationB;\xea\xe0\x18\x37`\x00h\x80\x90\xfb\xd3\tr\x05\x33\x36\x30\x30sz&use a duration between 0s and 2592000s\"t\n\x11RotateKeyResponse\x12$\n\x03key\x18\x01 \x01(\x0b\x32\x17.trinity.account.v1.Key\x12\x0e\n\x06secret\x18\x02 \x01(\t\x12)\n\x08previous\x18\x03 \x01(\x0b\x32\x17.trinity.account.v1.Key\"r\n\x10RevokeKeyRequest\x12^\n\x06key_id\x18\x01 \x01(\tBN\xea\xe0\x18J\x08\x01\"\x0e^[0-9a-z]{12}$r\x0c\x30\x63\x37\x62gy9rbydgz(use the id of a key; ListKeys shows them\"9\n\x11RevokeKeyResponse\x12$\n\x03key\x18\x01 \x01(\x0b\x32\x17.trinity.account.v1.Key\"*\n\x10WatchKeysRequest\x12\x16\n\x0eresume_version\x18\x01 \x01(\x04\"~\n\x11WatchKeysResponse\x12+\n\x04keys\x18\x01 \x03(\x0b\x32\x1d.trinity.account.v1.KeyRecord\x12\x10\n\x08snapshot\x18\x02 \x01(\x08\x12\x19\n\x11snapshot_complete\x18\x03 \x01(\x08\x12\x0f\n\x07version\x18\x04 \x01(\x04\"\x19\n\x17\x43reateUdpSessionRequest\"\x84\x01\n\x18\x43reateUdpSessionResponse\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x13\n\x0bsession_key\x18\x02 \x01(\x0c\x12/\n\x0b\x65xpire_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06scopes\x18\x04 \x03(\t*\x84\x01\n\tTransport\x12\x19\n\x15TRANSPORT_UNSPECIFIED\x10\x00\x12\x1e\n\x0eTRANSPORT_HTTP\x10\x01\x1a\n\xf2\xe0\x18\x06\n\x04http\x12\x1c\n\rTRANSPORT_UDP\x10\x02\x1a\t\xf2\xe0\x18\x05\n\x03udp\x12\x1e\n\x0eTRANSPORT_GRPC\x10\x03\x1a\n\xf2\xe0\x18\x06\n\x04grpc*\xbb\x01\n\x08KeyState\x12\x19\n\x15KEY_STATE_UNSPECIFIED\x10\x00\x12\"\n\x10KEY_STATE_ACTIVE\x10\x01\x1a\x0c\xf2\xe0\x18\x08\n\x06\x61\x63tive\x12$\n\x11KEY_STATE_ROTATED\x10\x02\x1a\r\xf2\xe0\x18\t\n\x07rotated\x12$\n\x11KEY_STATE_REVOKED\x10\x03\x1a\r\xf2\xe0\x18\t\n\x07revoked\x12$\n\x11KEY_STATE_EXPIRED\x10\x04\x1a\r\xf2\xe0\x18\t\n\x07\x65xpiredb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -65,6 +66,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PLAN'].fields_by_name['assets']._serialized_options = b'\352\340\030E\"\020^[A-Z0-9]{1,16}$0\310\001X\001z,use asset ids in upper case, or none for all'
   _globals['_PLAN'].fields_by_name['transports']._loaded_options = None
   _globals['_PLAN'].fields_by_name['transports']._serialized_options = b'\352\340\030.0\003P\001X\001z&use http, udp or grpc, or none for all'
+  _globals['_PLAN'].fields_by_name['create_time']._loaded_options = None
+  _globals['_PLAN'].fields_by_name['create_time']._serialized_options = b'\342A\001\003'
+  _globals['_PLAN'].fields_by_name['update_time']._loaded_options = None
+  _globals['_PLAN'].fields_by_name['update_time']._serialized_options = b'\342A\001\003'
   _globals['_ASSOCIATE'].fields_by_name['associate']._loaded_options = None
   _globals['_ASSOCIATE'].fields_by_name['associate']._serialized_options = b'\352\340\030L\010\001\"\026^[a-z][a-z0-9-]{0,31}$r\004acmez*use lower-case letters, digits and hyphens'
   _globals['_ASSOCIATE'].fields_by_name['name']._loaded_options = None
@@ -73,6 +78,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ASSOCIATE'].fields_by_name['email']._serialized_options = b'\352\340\030J\030\376\001\"\034^[^@\\s]{1,64}@[^@\\s]{1,189}$r\020ops@acme.examplez\025use an e-mail address'
   _globals['_ASSOCIATE'].fields_by_name['plan']._loaded_options = None
   _globals['_ASSOCIATE'].fields_by_name['plan']._serialized_options = b'\352\340\030P\010\001\"\026^[a-z][a-z0-9-]{0,31}$r\010standardz*use the id of a plan; ListPlans shows them'
+  _globals['_ASSOCIATE'].fields_by_name['create_time']._loaded_options = None
+  _globals['_ASSOCIATE'].fields_by_name['create_time']._serialized_options = b'\342A\001\003'
+  _globals['_ASSOCIATE'].fields_by_name['update_time']._loaded_options = None
+  _globals['_ASSOCIATE'].fields_by_name['update_time']._serialized_options = b'\342A\001\003'
   _globals['_CREATEASSOCIATEREQUEST'].fields_by_name['associate']._loaded_options = None
   _globals['_CREATEASSOCIATEREQUEST'].fields_by_name['associate']._serialized_options = b'\352\340\030\036\010\001z\032give the associate to make'
   _globals['_GETASSOCIATEREQUEST'].fields_by_name['associate']._loaded_options = None
@@ -115,72 +124,72 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ROTATEKEYREQUEST'].fields_by_name['grace']._serialized_options = b'\352\340\0307`\000h\200\220\373\323\tr\0053600sz&use a duration between 0s and 2592000s'
   _globals['_REVOKEKEYREQUEST'].fields_by_name['key_id']._loaded_options = None
   _globals['_REVOKEKEYREQUEST'].fields_by_name['key_id']._serialized_options = b'\352\340\030J\010\001\"\016^[0-9a-z]{12}$r\0140c7bgy9rbydgz(use the id of a key; ListKeys shows them'
-  _globals['_TRANSPORT']._serialized_start=5640
-  _globals['_TRANSPORT']._serialized_end=5772
-  _globals['_KEYSTATE']._serialized_start=5775
-  _globals['_KEYSTATE']._serialized_end=5962
-  _globals['_PLAN']._serialized_start=190
-  _globals['_PLAN']._serialized_end=1057
-  _globals['_ASSOCIATE']._serialized_start=1060
-  _globals['_ASSOCIATE']._serialized_end=1547
-  _globals['_KEY']._serialized_start=1550
-  _globals['_KEY']._serialized_end=1856
-  _globals['_KEYRECORD']._serialized_start=1859
-  _globals['_KEYRECORD']._serialized_end=2154
-  _globals['_CREATEASSOCIATEREQUEST']._serialized_start=2156
-  _globals['_CREATEASSOCIATEREQUEST']._serialized_end=2266
-  _globals['_CREATEASSOCIATERESPONSE']._serialized_start=2268
-  _globals['_CREATEASSOCIATERESPONSE']._serialized_end=2343
-  _globals['_GETASSOCIATEREQUEST']._serialized_start=2345
-  _globals['_GETASSOCIATEREQUEST']._serialized_end=2451
-  _globals['_GETASSOCIATERESPONSE']._serialized_start=2453
-  _globals['_GETASSOCIATERESPONSE']._serialized_end=2525
-  _globals['_LISTASSOCIATESREQUEST']._serialized_start=2528
-  _globals['_LISTASSOCIATESREQUEST']._serialized_end=2694
-  _globals['_LISTASSOCIATESRESPONSE']._serialized_start=2696
-  _globals['_LISTASSOCIATESRESPONSE']._serialized_end=2796
-  _globals['_UPDATEASSOCIATEREQUEST']._serialized_start=2799
-  _globals['_UPDATEASSOCIATEREQUEST']._serialized_end=2970
-  _globals['_UPDATEASSOCIATERESPONSE']._serialized_start=2972
-  _globals['_UPDATEASSOCIATERESPONSE']._serialized_end=3047
-  _globals['_CREATEPLANREQUEST']._serialized_start=3049
-  _globals['_CREATEPLANREQUEST']._serialized_end=3139
-  _globals['_CREATEPLANRESPONSE']._serialized_start=3141
-  _globals['_CREATEPLANRESPONSE']._serialized_end=3201
-  _globals['_GETPLANREQUEST']._serialized_start=3203
-  _globals['_GETPLANREQUEST']._serialized_end=3297
-  _globals['_GETPLANRESPONSE']._serialized_start=3299
-  _globals['_GETPLANRESPONSE']._serialized_end=3356
-  _globals['_LISTPLANSREQUEST']._serialized_start=3359
-  _globals['_LISTPLANSREQUEST']._serialized_end=3520
-  _globals['_LISTPLANSRESPONSE']._serialized_start=3522
-  _globals['_LISTPLANSRESPONSE']._serialized_end=3607
-  _globals['_UPDATEPLANREQUEST']._serialized_start=3610
-  _globals['_UPDATEPLANREQUEST']._serialized_end=3761
-  _globals['_UPDATEPLANRESPONSE']._serialized_start=3763
-  _globals['_UPDATEPLANRESPONSE']._serialized_end=3823
-  _globals['_CREATEKEYREQUEST']._serialized_start=3826
-  _globals['_CREATEKEYREQUEST']._serialized_end=4385
-  _globals['_CREATEKEYRESPONSE']._serialized_start=4387
-  _globals['_CREATEKEYRESPONSE']._serialized_end=4460
-  _globals['_LISTKEYSREQUEST']._serialized_start=4463
-  _globals['_LISTKEYSREQUEST']._serialized_end=4706
-  _globals['_LISTKEYSRESPONSE']._serialized_start=4708
-  _globals['_LISTKEYSRESPONSE']._serialized_end=4790
-  _globals['_ROTATEKEYREQUEST']._serialized_start=4793
-  _globals['_ROTATEKEYREQUEST']._serialized_end=5010
-  _globals['_ROTATEKEYRESPONSE']._serialized_start=5012
-  _globals['_ROTATEKEYRESPONSE']._serialized_end=5128
-  _globals['_REVOKEKEYREQUEST']._serialized_start=5130
-  _globals['_REVOKEKEYREQUEST']._serialized_end=5244
-  _globals['_REVOKEKEYRESPONSE']._serialized_start=5246
-  _globals['_REVOKEKEYRESPONSE']._serialized_end=5303
-  _globals['_WATCHKEYSREQUEST']._serialized_start=5305
-  _globals['_WATCHKEYSREQUEST']._serialized_end=5347
-  _globals['_WATCHKEYSRESPONSE']._serialized_start=5349
-  _globals['_WATCHKEYSRESPONSE']._serialized_end=5475
-  _globals['_CREATEUDPSESSIONREQUEST']._serialized_start=5477
-  _globals['_CREATEUDPSESSIONREQUEST']._serialized_end=5502
-  _globals['_CREATEUDPSESSIONRESPONSE']._serialized_start=5505
-  _globals['_CREATEUDPSESSIONRESPONSE']._serialized_end=5637
+  _globals['_TRANSPORT']._serialized_start=5697
+  _globals['_TRANSPORT']._serialized_end=5829
+  _globals['_KEYSTATE']._serialized_start=5832
+  _globals['_KEYSTATE']._serialized_end=6019
+  _globals['_PLAN']._serialized_start=223
+  _globals['_PLAN']._serialized_end=1102
+  _globals['_ASSOCIATE']._serialized_start=1105
+  _globals['_ASSOCIATE']._serialized_end=1604
+  _globals['_KEY']._serialized_start=1607
+  _globals['_KEY']._serialized_end=1913
+  _globals['_KEYRECORD']._serialized_start=1916
+  _globals['_KEYRECORD']._serialized_end=2211
+  _globals['_CREATEASSOCIATEREQUEST']._serialized_start=2213
+  _globals['_CREATEASSOCIATEREQUEST']._serialized_end=2323
+  _globals['_CREATEASSOCIATERESPONSE']._serialized_start=2325
+  _globals['_CREATEASSOCIATERESPONSE']._serialized_end=2400
+  _globals['_GETASSOCIATEREQUEST']._serialized_start=2402
+  _globals['_GETASSOCIATEREQUEST']._serialized_end=2508
+  _globals['_GETASSOCIATERESPONSE']._serialized_start=2510
+  _globals['_GETASSOCIATERESPONSE']._serialized_end=2582
+  _globals['_LISTASSOCIATESREQUEST']._serialized_start=2585
+  _globals['_LISTASSOCIATESREQUEST']._serialized_end=2751
+  _globals['_LISTASSOCIATESRESPONSE']._serialized_start=2753
+  _globals['_LISTASSOCIATESRESPONSE']._serialized_end=2853
+  _globals['_UPDATEASSOCIATEREQUEST']._serialized_start=2856
+  _globals['_UPDATEASSOCIATEREQUEST']._serialized_end=3027
+  _globals['_UPDATEASSOCIATERESPONSE']._serialized_start=3029
+  _globals['_UPDATEASSOCIATERESPONSE']._serialized_end=3104
+  _globals['_CREATEPLANREQUEST']._serialized_start=3106
+  _globals['_CREATEPLANREQUEST']._serialized_end=3196
+  _globals['_CREATEPLANRESPONSE']._serialized_start=3198
+  _globals['_CREATEPLANRESPONSE']._serialized_end=3258
+  _globals['_GETPLANREQUEST']._serialized_start=3260
+  _globals['_GETPLANREQUEST']._serialized_end=3354
+  _globals['_GETPLANRESPONSE']._serialized_start=3356
+  _globals['_GETPLANRESPONSE']._serialized_end=3413
+  _globals['_LISTPLANSREQUEST']._serialized_start=3416
+  _globals['_LISTPLANSREQUEST']._serialized_end=3577
+  _globals['_LISTPLANSRESPONSE']._serialized_start=3579
+  _globals['_LISTPLANSRESPONSE']._serialized_end=3664
+  _globals['_UPDATEPLANREQUEST']._serialized_start=3667
+  _globals['_UPDATEPLANREQUEST']._serialized_end=3818
+  _globals['_UPDATEPLANRESPONSE']._serialized_start=3820
+  _globals['_UPDATEPLANRESPONSE']._serialized_end=3880
+  _globals['_CREATEKEYREQUEST']._serialized_start=3883
+  _globals['_CREATEKEYREQUEST']._serialized_end=4442
+  _globals['_CREATEKEYRESPONSE']._serialized_start=4444
+  _globals['_CREATEKEYRESPONSE']._serialized_end=4517
+  _globals['_LISTKEYSREQUEST']._serialized_start=4520
+  _globals['_LISTKEYSREQUEST']._serialized_end=4763
+  _globals['_LISTKEYSRESPONSE']._serialized_start=4765
+  _globals['_LISTKEYSRESPONSE']._serialized_end=4847
+  _globals['_ROTATEKEYREQUEST']._serialized_start=4850
+  _globals['_ROTATEKEYREQUEST']._serialized_end=5067
+  _globals['_ROTATEKEYRESPONSE']._serialized_start=5069
+  _globals['_ROTATEKEYRESPONSE']._serialized_end=5185
+  _globals['_REVOKEKEYREQUEST']._serialized_start=5187
+  _globals['_REVOKEKEYREQUEST']._serialized_end=5301
+  _globals['_REVOKEKEYRESPONSE']._serialized_start=5303
+  _globals['_REVOKEKEYRESPONSE']._serialized_end=5360
+  _globals['_WATCHKEYSREQUEST']._serialized_start=5362
+  _globals['_WATCHKEYSREQUEST']._serialized_end=5404
+  _globals['_WATCHKEYSRESPONSE']._serialized_start=5406
+  _globals['_WATCHKEYSRESPONSE']._serialized_end=5532
+  _globals['_CREATEUDPSESSIONREQUEST']._serialized_start=5534
+  _globals['_CREATEUDPSESSIONREQUEST']._serialized_end=5559
+  _globals['_CREATEUDPSESSIONRESPONSE']._serialized_start=5562
+  _globals['_CREATEUDPSESSIONRESPONSE']._serialized_end=5694
 # @@protoc_insertion_point(module_scope)

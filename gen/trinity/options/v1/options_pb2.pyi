@@ -58,7 +58,7 @@ class FieldRules(_message.Message):
     """Most characters (Unicode code points) of a string, or bytes of a bytes field; 0 means no bound."""
     pattern: _builtins.str
     """Regular expression (RE2 syntax) that the whole string must match. An empty
-    string is judged by `required` alone.
+    string that is no item of a list is judged by `required` alone.
     """
     items_min: _builtins.int
     """Fewest items of a repeated field."""
