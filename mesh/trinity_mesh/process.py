@@ -7,6 +7,7 @@ import gc
 import json
 import logging
 import os
+import resource
 import signal
 import sys
 from collections.abc import Awaitable, Callable, Mapping
@@ -17,6 +18,8 @@ from trinity_core.errors import TrinityError
 from trinity_core.keys import hidden
 from trinity_mesh.config import ConfigError
 
+_FILES: Final = 65_536
+"""Files and connections that a process asks the system for."""
 EXIT_OK: Final = 0
 EXIT_FAILED: Final = 1
 EXIT_CONFIG: Final = 78
@@ -35,6 +38,7 @@ def run_process(part: Part, *, name: str, ready_file: Path | None = None, log_le
     `ready_file` gets the part's facts as JSON, written beside and renamed, once it serves.
     """
     _log_to_stderr(name, log_level)
+    _allow_files()
     try:
         import uvloop
     except ImportError:
@@ -101,6 +105,14 @@ class JsonLines(logging.Formatter):
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
         return hidden(json.dumps(line, ensure_ascii=False))
+
+
+def _allow_files() -> None:
+    """Let the process have as many connections as it may: the usual soft bound is 1,024, a worker's own 10,000."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _FILES if hard == resource.RLIM_INFINITY else min(hard, _FILES)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _log_to_stderr(part: str, level: str) -> None:
