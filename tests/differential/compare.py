@@ -1,0 +1,122 @@
+"""Asks both, and says what differs in their answers and in what the service received."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import grpc.aio
+
+from bridge_stage import serving_app
+from differential.atlas import LOOKED_AT, ROW, SERVICE, Atlas
+from differential.envoy import Envoy, running_envoy
+from differential.rows import Row
+from differential.wire import Ask, Got, Wire
+from trinity_http.app import create_app
+from trinity_http.contract import Contract
+from trinity_http.settings import GatewaySettings
+
+TOGETHER = 8
+SILENT_S = 5.0
+ADDED = ("google.rpc.ErrorInfo", "google.rpc.RequestInfo")
+"""Details that our bridge adds to an error that has none of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What one answer comes to."""
+
+    status: int
+    media: str
+    """Content-Type without parameters."""
+    body: Any
+    """JSON as a value; other bodies as bytes; errors of the service as (code, message, details)."""
+    whole: bool
+    received: tuple[str, ...]
+    """What the service was asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """Both answers to one row."""
+
+    row: Row
+    envoy: Seen
+    ours: Seen
+
+
+class Both:
+    """The service, the bridge and Envoy."""
+
+    def __init__(self, atlas: Atlas, envoy: Envoy, port: int) -> None:
+        self.atlas = atlas
+        self.envoy = envoy
+        self.port = port
+
+    async def ask(self, rows: Sequence[Row]) -> list[Pair]:
+        """Both answers to each row, in their order."""
+        envoy = await self._side([(row.ask, self.envoy.ports[row.framing]) for row in rows], "envoy")
+        ours = await self._side([(row.ask, self.port) for row in rows], "ours")
+        return [Pair(*found) for found in zip(rows, envoy, ours, strict=True)]
+
+    async def _side(self, asks: list[tuple[Ask, int]], side: str) -> list[Seen]:
+        found: list[Seen | None] = [None] * len(asks)
+        waiting = iter(range(len(asks)))
+
+        async def work() -> None:
+            wires: dict[int, Wire] = {}
+            for number in waiting:
+                ask, port = asks[number]
+                wire = wires.setdefault(port, Wire(port))
+                tag = f"{side}-{number}"
+                self.atlas.received.pop(tag, None)
+                tagged = Ask(ask.method, ask.target, ask.body, (*ask.headers, (ROW, tag)), ask.chunked)
+                try:
+                    async with asyncio.timeout(SILENT_S):
+                        got = await wire.ask(tagged)
+                except TimeoutError:
+                    wire.close()
+                    got = Got(0, {}, b"", whole=False)
+                found[number] = _seen(got, tuple(self.atlas.received.pop(tag, ())))
+            for wire in wires.values():
+                wire.close()
+
+        async with asyncio.timeout(100), asyncio.TaskGroup() as group:
+            for _ in range(TOGETHER):
+                group.create_task(work())
+        return [seen for seen in found if seen is not None]
+
+
+@contextlib.asynccontextmanager
+async def both(descriptor_set: bytes, folder: Path) -> AsyncIterator[Both]:
+    """Everything, running."""
+    contract = Contract.of(descriptor_set)
+    atlas = Atlas(contract)
+    server = grpc.aio.server()
+    server.add_generic_rpc_handlers((atlas.handler(),))
+    backend = folder / "atlas.sock"
+    server.add_insecure_port(f"unix:{backend}")
+    await server.start()
+    try:
+        with running_envoy(folder, backend=backend, descriptor_set=descriptor_set, services=[SERVICE]) as envoy:
+            async with grpc.aio.insecure_channel(f"unix:{backend}") as channel:
+                settings = GatewaySettings(forward_headers=(ROW, *LOOKED_AT), return_metadata=("x-reply",))
+                app = create_app(descriptor_set=contract, channels={SERVICE: channel}, settings=settings)
+                async with serving_app(app) as stage:
+                    yield Both(atlas, envoy, stage.port)
+    finally:
+        await server.stop(None)
+
+
+def _seen(got: Got, received: tuple[str, ...]) -> Seen:
+    media = got.headers.get("content-type", "").partition(";")[0]
+    body: Any = got.body
+    if media == "application/json":
+        with contextlib.suppress(ValueError):
+            body = json.loads(got.body)
+    return Seen(got.status, media, body, got.whole, received)
