@@ -72,9 +72,7 @@ def transcoder(descriptor_set: bytes, services: Sequence[str], **print_options: 
 
 def configuration(*, backend: Path, descriptor_set: bytes, services: Sequence[str]) -> dict[str, Any]:
     """Everything that the process is told: a listener a framing, and the service on its Unix socket."""
-    listeners = [
-        _listener(name, transcoder(descriptor_set, services, **options)) for name, options in FRAMINGS.items()
-    ]
+    listeners = [_listener(name, transcoder(descriptor_set, services, **options)) for name, options in FRAMINGS.items()]
     options = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
     cluster = {
         "name": "service",
@@ -111,7 +109,11 @@ def running_envoy(folder: Path, *, backend: Path, descriptor_set: bytes, service
     command += ["--disable-hot-restart", "--concurrency", "1", "--log-level", "error"]
     with ours, log.open("wb") as output:
         guardian = subprocess.Popen(
-            [*shim, *words, *command], pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, stdout=output, stderr=output
+            [*shim, *words, *command],
+            pass_fds=[theirs.fileno()],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
         )
         theirs.close()
         try:

@@ -414,8 +414,12 @@ def _bodies() -> Iterator[Row]:
     for media in ("application/json; charset=utf-8", "application/json; charset=latin-1", "text/plain", "text/json"):
         yield send(f"a body of {media}", "POST", "/v1/echo", '{"text":"a"}', (("content-type", media),))
     yield send("a body without a media type", "POST", "/v1/echo", '{"text":"a"}', ())
-    yield send("a body of a form", "POST", "/v1/echo", "text=a", (("content-type", "application/x-www-form-urlencoded"),))
-    yield send("a body in application/grpc+json", "POST", "/v1/echo", "{}", (("content-type", "application/grpc+json"),))
+    yield send(
+        "a body of a form", "POST", "/v1/echo", "text=a", (("content-type", "application/x-www-form-urlencoded"),)
+    )
+    yield send(
+        "a body in application/grpc+json", "POST", "/v1/echo", "{}", (("content-type", "application/grpc+json"),)
+    )
     yield send("a compressed body", "POST", "/v1/echo", b"\x1f\x8b\x08", (*JSON, ("content-encoding", "gzip")))
     yield send("a body that PATCH's mask is made of", "PATCH", "/v1/sheets/a", '{"small":5,"spot":{"label":"b"}}')
     yield send("a body of PATCH with nulls", "PATCH", "/v1/sheets/a", '{"small":null,"bigOrNone":null}')

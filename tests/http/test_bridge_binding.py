@@ -86,16 +86,13 @@ async def test_a_path_sets_fields_inside_messages_and_numbers(stage: Stage) -> N
             "choice_author.given_name=Ada&choice_author.family_name=L",
             {"choiceAuthor": {"givenName": "Ada", "familyName": "L"}},
         ),
-        ("%40odd=x", None),
+        ("%40odd=x", {"@odd": "x"}),
         ("oddly_named=x", {"@odd": "x"}),
         ("&&small=1&", {"small": 1}),
     ],
 )
-async def test_query_parameters_are_bound(stage: Stage, query: str, shown: dict[str, Any] | None) -> None:
+async def test_query_parameters_are_bound(stage: Stage, query: str, shown: dict[str, Any]) -> None:
     response = await stage.get(f"/v1/echo?{query}")
-    if shown is None:
-        assert response.status_code == 400
-        return
     assert response.status_code == 200, response.text
     answer = response.json()
 
