@@ -14,7 +14,8 @@ from trinity_http.contract import Contract
 
 SERVICE = "atlas.v1.Atlas"
 ROW = "x-row"
-LOOKED_AT = ("x-plain", "traceparent", "user-agent", "x-data-bin")
+LOOKED_AT = ("x-plain", "traceparent", "x-data-bin")
+DEADLINES_S = (1, 11, 61)
 
 
 class Atlas:
@@ -107,12 +108,15 @@ class Atlas:
     async def _GetMetadata(self, request: Any, context: Any) -> Any:
         left = context.time_remaining()
         await context.send_initial_metadata((("x-reply", "oak"),))
-        found = {
-            key: value if isinstance(value, str) else value.hex()
-            for key, value in context.invocation_metadata()
-            if key in LOOKED_AT
-        }
-        return self.message("atlas.v1.MetadataReply", metadata=found, hurried=left is not None and left <= 10)
+        found: dict[str, str] = {}
+        for key, value in context.invocation_metadata():
+            if key in LOOKED_AT:
+                text = value if isinstance(value, str) else value.hex()
+                found[key] = f"{found[key]}, {text}" if key in found else text
+        within_s = 0
+        if request.id == "deadline" and left is not None:
+            within_s = next((bound for bound in DEADLINES_S if left <= bound), 9_999)
+        return self.message("atlas.v1.MetadataReply", metadata=found, within_s=within_s)
 
     async def _Count(self, request: Any, context: Any) -> Any:
         for number in range(1, request.to + 1):

@@ -7,12 +7,13 @@ import contextlib
 import json
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 import grpc.aio
 
-from bridge_stage import serving_app
+from bridge_stage import descriptor_set, serving_app
 from differential.atlas import LOOKED_AT, ROW, SERVICE, Atlas
 from differential.envoy import Envoy, running_envoy
 from differential.rows import Row
@@ -22,7 +23,10 @@ from trinity_http.contract import Contract
 from trinity_http.settings import GatewaySettings
 
 TOGETHER = 8
-SILENT_S = 5.0
+ERROR = 400
+HEADERS = ("x-reply", "retry-after", "allow", "www-authenticate", "location")
+"""Headers that are compared, beside Content-Type."""
+
 ADDED = ("google.rpc.ErrorInfo", "google.rpc.RequestInfo")
 """Details that our bridge adds to an error that has none of them."""
 
@@ -37,8 +41,27 @@ class Seen:
     body: Any
     """JSON as a value; other bodies as bytes; errors of the service as (code, message, details)."""
     whole: bool
+    headers: dict[str, str]
+    """Those of `HEADERS` that it had."""
     received: tuple[str, ...]
     """What the service was asked."""
+
+
+class Facet(StrEnum):
+    """One way in which two answers differ."""
+
+    STATUS = "status"
+    RECEIVED = "what the service was asked"
+    BODY = "body"
+    MEDIA = "media type"
+    HEADERS = "headers"
+    WHOLE = "whether the body came to its end"
+    PLAIN_ERROR = "an error that is no google.rpc.Status"
+    ADDED_DETAILS = "details added to an error of the service"
+
+
+EVERYWHERE = frozenset({Facet.PLAIN_ERROR, Facet.ADDED_DETAILS})
+"""Differences of all errors, which need no row of their own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +71,23 @@ class Pair:
     row: Row
     envoy: Seen
     ours: Seen
+
+    @property
+    def differences(self) -> frozenset[Facet]:
+        """In what they differ."""
+        envoy, ours = self.envoy, self.ours
+        found = {Facet.RECEIVED} if envoy.received != ours.received else set()
+        if envoy.status != ours.status:
+            return frozenset(found | {Facet.STATUS})
+        found |= {Facet.WHOLE} if envoy.whole != ours.whole else set()
+        found |= {Facet.HEADERS} if envoy.headers != ours.headers else set()
+        if ours.status >= ERROR and not isinstance(envoy.body, dict):
+            return frozenset(found | {Facet.PLAIN_ERROR})
+        found |= {Facet.MEDIA} if envoy.media != ours.media else set()
+        if envoy.body != ours.body:
+            added = ours.status >= ERROR and envoy.body == _without_added(ours.body, envoy.body)
+            found |= {Facet.ADDED_DETAILS if added else Facet.BODY}
+        return frozenset(found)
 
 
 class Both:
@@ -76,12 +116,7 @@ class Both:
                 tag = f"{side}-{number}"
                 self.atlas.received.pop(tag, None)
                 tagged = Ask(ask.method, ask.target, ask.body, (*ask.headers, (ROW, tag)), ask.chunked)
-                try:
-                    async with asyncio.timeout(SILENT_S):
-                        got = await wire.ask(tagged)
-                except TimeoutError:
-                    wire.close()
-                    got = Got(0, {}, b"", whole=False)
+                got = await wire.ask(tagged)
                 found[number] = _seen(got, tuple(self.atlas.received.pop(tag, ())))
             for wire in wires.values():
                 wire.close()
@@ -92,10 +127,15 @@ class Both:
         return [seen for seen in found if seen is not None]
 
 
+def atlas_set(folder: Path) -> bytes:
+    """The descriptor set of atlas.v1, with the details of errors that its service sends."""
+    return descriptor_set(folder, "atlas/v1/atlas.proto", "google/rpc/error_details.proto", source_info=False)
+
+
 @contextlib.asynccontextmanager
-async def both(descriptor_set: bytes, folder: Path) -> AsyncIterator[Both]:
+async def both(data: bytes, folder: Path) -> AsyncIterator[Both]:
     """Everything, running."""
-    contract = Contract.of(descriptor_set)
+    contract = Contract.of(data)
     atlas = Atlas(contract)
     server = grpc.aio.server()
     server.add_generic_rpc_handlers((atlas.handler(),))
@@ -103,7 +143,7 @@ async def both(descriptor_set: bytes, folder: Path) -> AsyncIterator[Both]:
     server.add_insecure_port(f"unix:{backend}")
     await server.start()
     try:
-        with running_envoy(folder, backend=backend, descriptor_set=descriptor_set, services=[SERVICE]) as envoy:
+        with running_envoy(folder, backend=backend, descriptor_set=data, services=[SERVICE]) as envoy:
             async with grpc.aio.insecure_channel(f"unix:{backend}") as channel:
                 settings = GatewaySettings(forward_headers=(ROW, *LOOKED_AT), return_metadata=("x-reply",))
                 app = create_app(descriptor_set=contract, channels={SERVICE: channel}, settings=settings)
@@ -119,4 +159,13 @@ def _seen(got: Got, received: tuple[str, ...]) -> Seen:
     if media == "application/json":
         with contextlib.suppress(ValueError):
             body = json.loads(got.body)
-    return Seen(got.status, media, body, got.whole, received)
+    headers = {name: got.headers[name] for name in HEADERS if name in got.headers}
+    return Seen(got.status, media, body, got.whole, headers, received)
+
+
+def _without_added(ours: dict[str, Any], envoy: dict[str, Any]) -> dict[str, Any]:
+    """Our error without the details that we put into it, and as Envoy shows that there are none."""
+    own = [item["@type"] for item in envoy.get("details", ())]
+    added = [f"type.googleapis.com/{name}" for name in ADDED]
+    details = [item for item in ours["details"] if item["@type"] in own or item["@type"] not in added]
+    return ours | {"details": details}

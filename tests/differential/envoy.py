@@ -20,6 +20,8 @@ from typing import Any
 import trinity_mesh.parentdeath
 
 START_S = 60.0
+IDLE_S = 4
+"""What Envoy forgets to answer it ends after so long."""
 BODY_BYTES_MAX = 1 << 20
 FRAMINGS: dict[str, dict[str, bool]] = {
     "array": {},
@@ -66,7 +68,7 @@ def transcoder(descriptor_set: bytes, services: Sequence[str], **print_options: 
         "url_unescape_spec": "ALL_CHARACTERS_EXCEPT_SLASH",
         "query_param_unescape_plus": True,
         "max_request_body_size": BODY_BYTES_MAX,
-        "max_response_body_size": BODY_BYTES_MAX,
+        "max_response_body_size": 16 * BODY_BYTES_MAX,
     }
 
 
@@ -131,6 +133,7 @@ def _listener(name: str, filter_config: dict[str, Any]) -> dict[str, Any]:
     manager = {
         "@type": f"type.googleapis.com/{filters}.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": name,
+        "stream_idle_timeout": f"{IDLE_S}s",
         "route_config": {
             "virtual_hosts": [
                 {
