@@ -1,4 +1,4 @@
-"""CPU that one transcoded unary call costs the gateway, above a bare grpc.aio call of the same message.
+"""CPU that one transcoded unary call costs the gateway above a bare grpc.aio call of it, and what it costs Envoy.
 
     python benchmarks/bridge.py [--calls N]
 
@@ -11,6 +11,10 @@ measured, gRPC's own threads included) and the load, which keeps 32 connections 
     stub        an ASGI application that calls the stub and then answers with fixed bytes, over uvicorn
     http        the bridge over the same uvicorn, keep-alive
     hot         GET /price answered from the replica, over uvicorn, no call
+    envoy       Envoy's transcoder, one worker, the same requests: CPU time of its process
+
+Envoy makes its calls itself, in C++: what it costs above our bare call is less than nothing, so
+its row is shown as it is, beside ours as it is.
 
 Rows are measured in turns and the best turn counts: what a neighbour costs is not ours.
 """

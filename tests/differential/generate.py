@@ -1,7 +1,7 @@
 """Random requests on which the two must agree, drawn from what their contract allows and no rule excepts.
 
 Left out, as the table has them: empty segments, colons and dots in paths, scalars given twice, fields that
-the path sets, numbers and booleans that only one of them reads.
+the path sets, numbers and booleans that only one of them reads, streams that fail.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def _text(rng: random.Random) -> str:
 
 def _integer(low: int, high: int) -> Draw:
     def draw(rng: random.Random) -> str:
-        return str(rng.choice((low, high, 0 if low <= 0 else low, rng.randint(low, high), rng.randint(0, 100))))
+        return str(rng.choice((low, high, max(0, low), rng.randint(low, high), rng.randint(0, 100))))
 
     return draw
 
@@ -233,5 +233,5 @@ def _body_field(rng: random.Random) -> Ask:
 
 
 def _stream(rng: random.Random) -> Ask:
-    items = [{"value": rng.randint(-9, 9), "unit": _text(rng)} for _ in range(rng.randint(0, 4))]
+    items = [{"value": rng.randint(0, 9), "unit": _text(rng)} for _ in range(rng.randint(0, 4))]
     return Ask("POST", rng.choice((b"/v1/sum", b"/v1/sum:running")), _written(rng, items), JSON)

@@ -21,17 +21,19 @@ def page(pairs: Sequence[Pair], version: str) -> str:
     own = sum(bool(pair.differences - EVERYWHERE) for pair in pairs)
     parts = [
         "# Where the bridge differs from Envoy\n\n"
-        "Made by `scripts/envoy_page.py`; do not edit. `tests/http/test_bridge_envoy.py` asks the bridge and the `grpc_json_transcoder` of "
-        f"Envoy {version}, in front of one service, the same {len(pairs)} requests, and compares status, JSON, media type, "
-        f"{', '.join(f'`{name}`' for name in HEADERS)}, whether the body is whole, and what the service was asked. Envoy is as strict as it can be "
-        "set (`request_validation_options`, `convert_grpc_status`). "
-        f"{own} of them differ for a reason below. Nothing else does: the test fails for a difference that is not here, and for one "
-        "that no longer is. Thousands of random requests, drawn from what the contract allows, do not differ at all.\n\n"
-        "## In every error\n\n"
+        "Made by `scripts/envoy_page.py`; do not edit.\n\n"
+        "`tests/http/test_bridge_envoy.py` asks the bridge and the `grpc_json_transcoder` of "
+        f"Envoy {version}, in front of one service, the same {len(pairs)} requests. It compares status, JSON, "
+        f"media type, {', '.join(f'`{name}`' for name in HEADERS)}, whether the body is whole, and what the service "
+        "was asked. Envoy is as strict as it can be set (`request_validation_options`, `convert_grpc_status`).\n\n"
+        f"{own} of them differ for a reason below. Nothing else does: the test fails for a difference that is not "
+        "here, and for one that no longer is. Random requests, drawn from what the contract allows and no reason "
+        "below excepts, do not differ at all.\n\n"
+        "## In every error\n\n",
     ]
     for facet, reason in EVERYWHERE_REASONS.items():
         count = sum(facet in pair.differences for pair in pairs)
-        parts.append(f"- **{facet.capitalize()}** ({count} requests). {reason}\n")
+        parts.append(f"- **{facet[0].upper()}{facet[1:]}** ({count} requests). {reason}\n")
     for rule in RULES:
         parts.append(f"\n## {rule.title}\n\n{rule.reason}\n\n| | request | Envoy | ours |\n|---|---|---|---|\n")
         parts.extend(_line(found[sentence]) for sentence in rule.sentences)
@@ -70,7 +72,8 @@ def _line(pair: Pair) -> str:
     cells = [_code(request), *(_code(one) for one in headers)]
     if ask.body:
         cells.append(_code(ask.body.decode("utf-8", "backslashreplace")))
-    return f"| {pair.row.sentence} | {' '.join(cells)} | {_outcome(pair.envoy, pair.ours)} | {_outcome(pair.ours, pair.envoy)} |\n"
+    envoy, ours = _outcome(pair.envoy, pair.ours), _outcome(pair.ours, pair.envoy)
+    return f"| {pair.row.sentence} | {' '.join(cells)} | {envoy} | {ours} |\n"
 
 
 def _outcome(seen: Seen, other: Seen) -> str:

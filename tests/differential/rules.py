@@ -18,21 +18,23 @@ class Rule:
 
 EVERYWHERE = {
     Facet.PLAIN_ERROR: (
-        "What Envoy refuses itself it says in `text/plain`, or with an empty body. Ours is a `google.rpc.Status` in JSON "
-        "with `ErrorInfo`, the field at fault and the request id: a client reads one form of error, whoever refuses (AIP-193)."
+        "What Envoy refuses itself it says in `text/plain`, or with an empty body. Ours is a "
+        "`google.rpc.Status` in JSON with `ErrorInfo`, the field at fault and the request id: a client reads "
+        "one form of error, whoever refuses (AIP-193)."
     ),
     Facet.ADDED_DETAILS: (
-        "An error of the service that has no `ErrorInfo` or `RequestInfo` is given them, so that clients can always branch "
-        "on a reason and name the request (AIP-193: `ErrorInfo` is required). Everything that the service sent is equal."
+        "An error of the service that has no `ErrorInfo` or `RequestInfo` is given them, so that clients can "
+        "always branch on a reason and name the request (AIP-193: `ErrorInfo` is required). Everything that "
+        "the service sent is equal."
     ),
 }
 
 RULES = (
     Rule(
         "Empty segments count",
-        "`*` matches a single path segment (`google/api/http.proto`), and RFC 3986 (3.3) makes `a//b` and `a/` other paths "
-        "than `a/b` and `a`. Envoy drops empty segments before it matches, so that two URLs are one resource and a "
-        "variable can hold `regions//places/oslo`.",
+        "`*` matches a single path segment (`google/api/http.proto`), and RFC 3986 (3.3) makes `a//b` and "
+        "`a/` other paths than `a/b` and `a`. Envoy drops empty segments before it matches, so that two URLs "
+        "are one resource and a variable can hold `regions//places/oslo`.",
         (
             "a star never matches an empty segment",
             "an empty segment inside a variable",
@@ -43,14 +45,18 @@ RULES = (
     ),
     Rule(
         "An escape of a plain character is that character",
-        "`%65` and `e` are equivalent in a URI (RFC 3986, 6.2.2.2), in literals and verbs as elsewhere. Only `%2F` and "
-        "`%3A` are not what they stand for.",
-        ("a literal spelt with an escape is the literal", "a verb spelt with an escape"),
+        "`%65` and `e` are equivalent in a URI (RFC 3986, 6.2.2.2), in literals and verbs as elsewhere. Only "
+        "`%2F` and `%3A` are not what they stand for.",
+        (
+            "a literal spelt with an escape is the literal",
+            "a verb spelt with an escape",
+        ),
     ),
     Rule(
         "Broken escapes and text that is not UTF-8 are 400",
-        "A `%` without two hexadecimal digits is no URI (RFC 3986, 2.1), and a proto3 `string` must be UTF-8. Envoy passes "
-        "the first on as it is, and builds a message of the second that the service cannot parse: 500, where the client is at fault.",
+        "A `%` without two hexadecimal digits is no URI (RFC 3986, 2.1), and a proto3 `string` must be UTF-8. "
+        "Envoy passes the first on as it is, and builds a message of the second that the service cannot "
+        "parse: 500, where the client is at fault.",
         (
             "escapes that are not UTF-8",
             "escapes of a surrogate",
@@ -64,15 +70,19 @@ RULES = (
     ),
     Rule(
         "A verb exists where a template has it",
-        "A colon is allowed in a segment (RFC 3986, 3.3), so `/v1/places/oslo:look` matches `/v1/places/{name}` unless a template "
-        "with that verb matches. Envoy finds nothing once any template at all, of any path, has the verb: adding a method "
-        "somewhere takes names away elsewhere.",
-        ("a known verb where no template has it", "a known verb where a rest could take it"),
+        "A colon is allowed in a segment (RFC 3986, 3.3), so `/v1/places/oslo:look` matches "
+        "`/v1/places/{name}` unless a template with that verb matches. Envoy finds nothing once any template "
+        "at all, of any path, has the verb: adding a method somewhere takes names away elsewhere.",
+        (
+            "a known verb where no template has it",
+            "a known verb where a rest could take it",
+        ),
     ),
     Rule(
         "HEAD, OPTIONS and wrong methods",
-        "HEAD is to be answered wherever GET is (RFC 9110, 9.3.2), OPTIONS tells what a path takes (9.3.7), and a method that a path "
-        "does not take is 405 with `Allow` (15.5.6). Envoy says 404 to all of them, as it does for paths that do not exist.",
+        "HEAD is to be answered wherever GET is (RFC 9110, 9.3.2), OPTIONS tells what a path takes (9.3.7), "
+        "and a method that a path does not take is 405 with `Allow` (15.5.6). Envoy says 404 to all of them, "
+        "as it does for paths that do not exist.",
         (
             "HEAD on a path with GET, DELETE and LOCK",
             "OPTIONS on a path with GET, DELETE and LOCK",
@@ -91,10 +101,10 @@ RULES = (
     ),
     Rule(
         "Every field has one place",
-        "`google/api/http.proto` sorts the fields into those of the path, those of the body, and all others, which are the query's; with "
-        '`body: "*"` "there is no URL query parameter". Envoy lets the query or the body '
-        "overwrite what the path says (with `reject_binding_body_field_collisions` it still takes equal values), so a rule "
-        "that guards a path guards nothing.",
+        "`google/api/http.proto` sorts the fields into those of the path, those of the body, and all others, "
+        'which are the query\'s; with `body: "*"` "there is no URL query parameter". Envoy lets the query or '
+        "the body overwrite what the path says (with `reject_binding_body_field_collisions` it still takes "
+        "equal values), so a rule that guards a path guards nothing.",
         (
             "a parameter that the path sets",
             "a parameter that the path sets, to the same value",
@@ -111,19 +121,26 @@ RULES = (
         "A body where none is bound is refused",
         'Where a rule has no `body`, "there is no HTTP request body" (`google/api/http.proto`). Envoy merges '
         "it into the request nevertheless.",
-        ("a body where none is bound", "an empty object where no body is bound"),
+        (
+            "a body where none is bound",
+            "an empty object where no body is bound",
+        ),
     ),
     Rule(
         "No body sets nothing",
-        "A field that is bound to the body stays unset where there is no body, and a stream of requests without a body holds no requests. "
-        "Envoy makes an empty message of the one, and asks for an array in the other.",
-        ("an empty body of one field", "a stream of requests with an empty body"),
+        "A field that is bound to the body stays unset where there is no body, and a stream of requests "
+        "without a body holds no requests. Envoy makes an empty message of the one, and asks for an array in "
+        "the other.",
+        (
+            "an empty body of one field",
+            "a stream of requests with an empty body",
+        ),
     ),
     Rule(
         "A scalar is given once",
-        "Which of two values counts differs from server to server, and what checks one of them can be passed by with the other. "
-        "In `google/api/http.proto` it is a repeated field that "
-        '"can be represented as multiple query parameters under the same name". Envoy takes the last.',
+        "Which of two values counts differs from server to server, and what checks one of them can be passed "
+        'by with the other. In `google/api/http.proto` it is a repeated field that "can be represented as '
+        'multiple query parameters under the same name". Envoy takes the last.',
         (
             "a scalar given twice",
             "a scalar given twice with the same value",
@@ -132,15 +149,19 @@ RULES = (
     ),
     Rule(
         "Names without values, values without names",
-        "`?tags` is the name `tags` with an empty value (WHATWG URL, urlencoded parsing); Envoy drops it. `?=a` names no field, and is refused as "
-        "any name that no field has; Envoy drops it too.",
-        ("a name without a value", "a pair without a name"),
+        "`?tags` is the name `tags` with an empty value (WHATWG URL, urlencoded parsing); Envoy drops it. "
+        "`?=a` names no field, and is refused as any name that no field has; Envoy drops it too.",
+        (
+            "a name without a value",
+            "a pair without a name",
+        ),
     ),
     Rule(
         "Numbers are JSON's",
-        "In paths, queries and quoted in JSON a number has the grammar of JSON (RFC 8259, 6), and ProtoJSON takes exponents and a fraction of zero for whole "
-        "numbers. Envoy takes what C's parsers take (a sign of plus, leading zeros, bare dots, hexadecimal), and refuses exponents "
-        "outside of JSON as well as the least float, -3.4028235e38.",
+        "In paths, queries and quoted in JSON a number has the grammar of JSON (RFC 8259, 6), and ProtoJSON "
+        "takes exponents and a fraction of zero for whole numbers. Envoy takes what C's parsers take (a sign "
+        "of plus, leading zeros, bare dots, hexadecimal), and refuses exponents outside of JSON as well as "
+        "the least float, -3.4028235e38.",
         (
             "a number with a plus sign",
             "a number with leading zeros",
@@ -156,13 +177,14 @@ RULES = (
     ),
     Rule(
         "64-bit integers are exact",
-        "9007199254740993.0 is a whole number that an `int64` holds. Envoy reads it as a double, and the service receives another number.",
+        "9007199254740993.0 is a whole number that an `int64` holds. Envoy reads it as a double, and the "
+        "service receives another number.",
         ("JSON with an int64 as a fraction above 2^53",),
     ),
     Rule(
         "A bool is true or false",
-        "ProtoJSON knows `true` and `false`, unquoted in JSON (conformance: BoolFieldDoubleQuotedTrue must be refused). Envoy also takes `1`, `t`, "
-        "`yes` and their capitals.",
+        "ProtoJSON knows `true` and `false`, unquoted in JSON (conformance: BoolFieldDoubleQuotedTrue must be "
+        "refused). Envoy also takes `1`, `t`, `yes` and their capitals.",
         (
             "a bool in a path as a number",
             "a bool as 1",
@@ -175,8 +197,9 @@ RULES = (
     ),
     Rule(
         "Enums of proto3 are open",
-        'A number that the enum does not name is kept (language guide of proto3: "unrecognized enum values will be preserved in the message"), in a query as in JSON, '
-        "where Envoy takes it too. A number in quotes is no name of a value.",
+        'A number that the enum does not name is kept (language guide of proto3: "unrecognized enum values '
+        'will be preserved in the message"), in a query as in JSON, where Envoy takes it too. A number in '
+        "quotes is no name of a value.",
         (
             "an enum by a number that it does not have",
             "an enum by a number below zero",
@@ -185,14 +208,16 @@ RULES = (
     ),
     Rule(
         "Base64 in either alphabet",
-        'ProtoJSON: "Either standard or URL-safe base64 encoding with/without paddings are accepted"; `+_+_` mixes them, and has one reading.',
+        'ProtoJSON: "Either standard or URL-safe base64 encoding with/without paddings are accepted"; `+_+_` '
+        "mixes them, and has one reading.",
         ("bytes in both alphabets",),
     ),
     Rule(
         "Well-known types have one form in JSON",
-        "A field mask is written in lowerCamelCase (conformance: FieldMaskInvalidCharacter must be refused), a timestamp is a text in RFC 3339, a wrapper is the "
-        "value that it wraps; minutes of `google.protobuf.Timestamp` have 60 seconds (timestamp.proto). Envoy also takes the "
-        "messages' own fields, and a 61st second, which it moves to the next minute.",
+        "A field mask is written in lowerCamelCase (conformance: FieldMaskInvalidCharacter must be refused), "
+        "a timestamp is a text in RFC 3339, a wrapper is the value that it wraps; minutes of "
+        "`google.protobuf.Timestamp` have 60 seconds (timestamp.proto). Envoy also takes the messages' own "
+        "fields, and a 61st second, which it moves to the next minute.",
         (
             "a field mask in snake case",
             "JSON with a field mask in snake case",
@@ -203,9 +228,10 @@ RULES = (
     ),
     Rule(
         "What a query can hold",
-        'Parameters "must have a primitive type or a repeated primitive type or a non-repeated message type" (`google/api/http.proto`). So a field of a repeated '
-        "message and a `google.protobuf.Value`, whose kind a text does not tell, have no form. Map entries do, `m[key]=value`: "
-        "an addition, on names that otherwise are errors. At most 1,000 values and 32 levels are taken; Envoy has no such bounds.",
+        'Parameters "must have a primitive type or a repeated primitive type or a non-repeated message type" '
+        "(`google/api/http.proto`). So a field of a repeated message and a `google.protobuf.Value`, whose "
+        "kind a text does not tell, have no form. Map entries do, `m[key]=value`: an addition, on names that "
+        "otherwise are errors. At most 1,000 values and 32 levels are taken; Envoy has no such bounds.",
         (
             "a field of a repeated message",
             "a value",
@@ -218,8 +244,8 @@ RULES = (
     ),
     Rule(
         "Unknown fields are refused",
-        'A parser of ProtoJSON "should reject unknown fields by default". Envoy has no setting for that: a misspelt field is '
-        "lost without a word. `--ignore-unknown-fields` makes ours do the same.",
+        'A parser of ProtoJSON "should reject unknown fields by default". Envoy has no setting for that: a '
+        "misspelt field is lost without a word. `--ignore-unknown-fields` makes ours do the same.",
         (
             "an unknown field in a body",
             "an unknown field deep in a body",
@@ -229,8 +255,8 @@ RULES = (
     ),
     Rule(
         "A name stands once in an object",
-        "Names SHOULD be unique (RFC 8259, 4), and I-JSON (RFC 7493, 2.3) forbids it: which one counts is not known. Envoy takes the last of scalars and "
-        "merges messages.",
+        "Names SHOULD be unique (RFC 8259, 4), and I-JSON (RFC 7493, 2.3) forbids it: which one counts is not "
+        "known. Envoy takes the last of scalars and merges messages.",
         (
             "a field in both spellings in a body",
             "a field twice in a body",
@@ -239,8 +265,8 @@ RULES = (
     ),
     Rule(
         "JSON is RFC 8259",
-        "Commas at the end, single quotes, bare names, form feeds, raw control characters, unknown escapes and `5.` are no JSON (RFC 8259, 2 to 7). "
-        "Protobuf's conformance suite demands that they are refused.",
+        "Commas at the end, single quotes, bare names, form feeds, raw control characters, unknown escapes "
+        "and `5.` are no JSON (RFC 8259, 2 to 7). Protobuf's conformance suite demands that they are refused.",
         (
             "JSON with a comma at the end",
             "JSON with a comma at the end of an array",
@@ -255,9 +281,10 @@ RULES = (
     ),
     Rule(
         "Arrays and maps hold what they say",
-        "A repeated field is an array, and nothing else; `null` is no element of it and no value of a map (ProtoJSON; conformance: "
-        "RepeatedFieldWrongElementTypeExpectingIntegersGotBool and its kin, MapFieldValueIsNull and "
-        "RepeatedFieldPrimitiveElementIsNull must be refused). Envoy wraps bare values, flattens arrays in arrays and drops nulls.",
+        "A repeated field is an array, and nothing else; `null` is no element of it and no value of a map "
+        "(ProtoJSON; conformance: RepeatedFieldWrongElementTypeExpectingIntegersGotBool and its kin, "
+        "MapFieldValueIsNull and RepeatedFieldPrimitiveElementIsNull must be refused). Envoy wraps bare "
+        "values, flattens arrays in arrays and drops nulls.",
         (
             "a body of a repeated number with null inside",
             "a body of a repeated message that is one",
@@ -270,8 +297,8 @@ RULES = (
     ),
     Rule(
         "A body that is a number is answered",
-        "A bare number is a JSON text (RFC 8259, 2). Envoy waits for more digits after the end of the body and never answers; here its "
-        "`stream_idle_timeout` ends the request.",
+        "A bare number is a JSON text (RFC 8259, 2). Envoy waits for more digits after the end of the body "
+        "and never answers; here its `stream_idle_timeout` ends the request.",
         (
             "a body of a number",
             "a body of a value that is a number",
@@ -280,9 +307,9 @@ RULES = (
     ),
     Rule(
         "Media types and codings count",
-        "A body that says it is something else is 415 (RFC 9110, 15.5.16), and one who does not take JSON is told so with 406 (15.5.7). JSON is in "
-        "UTF-8 (RFC 8259, 8.1). Envoy reads every body as JSON, whatever it says, compressed ones too, and takes `application/grpc+json` "
-        "for a gRPC call.",
+        "A body that says it is something else is 415 (RFC 9110, 15.5.16), and one who does not take JSON is "
+        "told so with 406 (15.5.7). JSON is in UTF-8 (RFC 8259, 8.1). Envoy reads every body as JSON, "
+        "whatever it says, compressed ones too, and takes `application/grpc+json` for a gRPC call.",
         (
             "a body of application/json; charset=latin-1",
             "a body of text/plain",
@@ -295,15 +322,18 @@ RULES = (
     ),
     Rule(
         "A body has a bound",
-        "Ours takes at most `body_bytes_max`, then says 413 (RFC 9110, 15.5.14) before it has read the rest. Envoy's "
-        "`max_request_body_size` bounds only what it must keep whole; JSON passes through.",
-        ("a body beyond a megabyte", "a body beyond a megabyte in chunks"),
+        "Ours takes at most `body_bytes_max`, then says 413 (RFC 9110, 15.5.14) before it has read the rest. "
+        "Envoy's `max_request_body_size` bounds only what it must keep whole; JSON passes through.",
+        (
+            "a body beyond a megabyte",
+            "a body beyond a megabyte in chunks",
+        ),
     ),
     Rule(
         "PATCH fills the mask",
-        "A PATCH whose body is a message says with its fields which ones are meant (AIP-134); without a mask of its own, the request's "
-        "`FieldMask` is filled with them, as grpc-gateway does. Envoy leaves it, and the service cannot tell a field set to zero from "
-        "one that was not named.",
+        "A PATCH whose body is a message says with its fields which ones are meant (AIP-134); without a mask "
+        "of its own, the request's `FieldMask` is filled with them, as grpc-gateway does. Envoy leaves it, "
+        "and the service cannot tell a field set to zero from one that was not named.",
         (
             "a body that PATCH's mask is made of",
             "a body of PATCH with nulls",
@@ -315,8 +345,9 @@ RULES = (
     ),
     Rule(
         "response_body is served",
-        "`google/api/http.proto`: the field that `response_body` names is the answer's body, in additional bindings too. Envoy refuses to start with one that is not "
-        "an `HttpBody`, and overlooks every one that stands in an additional binding.",
+        "`google/api/http.proto`: the field that `response_body` names is the answer's body, in additional "
+        "bindings too. Envoy refuses to start with one that is not an `HttpBody`, and overlooks every one "
+        "that stands in an additional binding.",
         (
             "response_body of a message",
             "response_body of a message that is unset",
@@ -338,8 +369,9 @@ RULES = (
     ),
     Rule(
         "A failed stream never looks complete",
-        "A stream that fails after its first message shows the error as its last item and breaks off: no closing bracket and no last chunk (RFC 9112, 8: "
-        "an incomplete message). Envoy closes bracket and body as if all had come, and the error is lost.",
+        "A stream that fails after its first message shows the error as its last item and breaks off: no "
+        "closing bracket and no last chunk (RFC 9112, 8: an incomplete message). Envoy closes bracket and "
+        "body as if all had come, and the error is lost.",
         (
             "a stream of bytes that fails",
             "a stream that fails after two messages, array",
@@ -350,8 +382,9 @@ RULES = (
     ),
     Rule(
         "Framings are named, and events end",
-        "A JSON object a line is `application/x-ndjson` and not `application/json` (RFC 8259, 2: a JSON text is one value). An event `end` lets a browser close its EventSource, "
-        "which would open a finished stream again for ever (HTML, 9.2.3).",
+        "A JSON object a line is `application/x-ndjson` and not `application/json` (RFC 8259, 2: a JSON text "
+        "is one value). An event `end` lets a browser close its EventSource, which would open a finished "
+        "stream again for ever (HTML, 9.2.3).",
         (
             "a stream of three messages, ndjson",
             "a stream of one message, ndjson",
@@ -363,8 +396,9 @@ RULES = (
     ),
     Rule(
         "Errors in HTTP's own words",
-        "401 has `WWW-Authenticate` (RFC 9110, 11.6.1: MUST), `RetryInfo` is also `Retry-After` (10.2.3). Details whose type nobody knows are passed on; "
-        "with one of them Envoy drops the whole error, text and all.",
+        "401 has `WWW-Authenticate` (RFC 9110, 11.6.1: MUST), `RetryInfo` is also `Retry-After` (10.2.3). "
+        "Details whose type nobody knows are passed on; with one of them Envoy drops the whole error, text "
+        "and all.",
         (
             "an error of the service, code 16",
             "an error with details",
@@ -374,9 +408,14 @@ RULES = (
     ),
     Rule(
         "Deadlines and headers",
-        "The service is told by when the answer is wanted, also where the client names no time; Envoy stops waiting after its route's timeout and the "
-        "service works on. A deadline that cannot be read is 400, not the service's 500. Only the headers that a setting names go on as "
-        "metadata; with Envoy all do, and a client's long header is refused by the service's own bound.",
-        ("no deadline", "a deadline that is none", "a header with a long value"),
+        "The service is told by when the answer is wanted, also where the client names no time; Envoy stops "
+        "waiting after its route's timeout and the service works on. A deadline that cannot be read is 400, "
+        "not the service's 500. Only the headers that a setting names go on as metadata; with Envoy all do, "
+        "and a client's long header is refused by the service's own bound.",
+        (
+            "no deadline",
+            "a deadline that is none",
+            "a header with a long value",
+        ),
     ),
 )

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
+import asyncio
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -22,7 +20,7 @@ from processes import is_running, until
 pytestmark = pytest.mark.skipif(envoy_path() is None, reason=MISSING)
 
 SEED = 20_260_102
-RANDOM_REQUESTS = 2_000
+RANDOM_REQUESTS = 1_500
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -67,9 +65,11 @@ with running_envoy(folder, backend=folder / "none.sock", descriptor_set=atlas_se
 
 async def test_no_envoy_outlives_a_test_that_was_killed(tmp_path: Path) -> None:
     command = [sys.executable, "-c", HOLDER, str(tmp_path), *sys.path]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
-        assert holder.stdout is not None
-        pid = int(holder.stdout.readline())
-        assert is_running(pid)
-        os.kill(holder.pid, signal.SIGKILL)
-        await until(lambda: not is_running(pid), "Envoy ends with its parent")
+    pipe = asyncio.subprocess.PIPE
+    holder = await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe)
+    assert holder.stdout is not None
+    pid = int(await holder.stdout.readline())
+    assert is_running(pid)
+    holder.kill()
+    await holder.wait()
+    await until(lambda: not is_running(pid), "Envoy ends with its parent")
