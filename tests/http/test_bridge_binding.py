@@ -321,6 +321,11 @@ async def test_bytes_of_any_kind_go_both_ways(stage: Stage) -> None:
     assert (copied.headers["content-type"], copied.content) == ("image/gif", data)
 
 
+async def test_an_empty_file_keeps_its_media_type(stage: Stage) -> None:
+    copied = await stage.client.put("/v1/copies/x", content=b"", headers={"content-type": "image/gif"})
+    assert (copied.headers["content-type"], copied.content) == ("image/gif", b"")
+
+
 async def test_a_field_that_is_not_set_is_null_as_a_whole_answer(stage: Stage) -> None:
     copied = await stage.client.put("/v1/copies/x")
     assert copied.content == b""
