@@ -80,8 +80,8 @@ class Binding:
         """The request message.
 
         `values` are what the path's variables matched, `query` is the raw query string, `body`
-        is None or empty where the client sent none; a google.api.HttpBody may be empty and have a type. Raises TrinityError: INVALID_FIELD,
-        UNKNOWN_PARAMETER, INVALID_JSON, INVALID_REQUEST.
+        is None or empty where the client sent none; a google.api.HttpBody may be empty and have
+        a type. Raises TrinityError: INVALID_FIELD, UNKNOWN_PARAMETER, INVALID_JSON, INVALID_REQUEST.
         """
         message = self._make()
         self._bind_path(message, values)
