@@ -14,7 +14,9 @@ from trinity_http.contract import Contract
 
 SERVICE = "atlas.v1.Atlas"
 ROW = "x-row"
-LOOKED_AT = ("x-plain", "traceparent", "x-data-bin")
+FORWARDED = ("x-plain", "traceparent", "x-data-bin")
+"""What our bridge is set to send on; Envoy sends everything on."""
+LOOKED_AT = (*FORWARDED, "x-other")
 DEADLINES_S = (1, 11, 61)
 
 

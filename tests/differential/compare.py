@@ -14,7 +14,7 @@ from typing import Any
 import grpc.aio
 
 from bridge_stage import descriptor_set, serving_app
-from differential.atlas import LOOKED_AT, ROW, SERVICE, Atlas
+from differential.atlas import FORWARDED, ROW, SERVICE, Atlas
 from differential.envoy import Envoy, running_envoy
 from differential.rows import Row
 from differential.wire import Ask, Got, Wire
@@ -24,6 +24,8 @@ from trinity_http.settings import GatewaySettings
 
 TOGETHER = 8
 ERROR = 400
+ROOM = [("grpc.max_metadata_size", 64 << 10), ("grpc.absolute_max_metadata_size", 64 << 10)]
+"""For the path that Envoy sends on as metadata: by default gRPC refuses some of what is above 8 KiB, by chance."""
 HEADERS = ("x-reply", "retry-after", "allow", "www-authenticate", "location")
 """Headers that are compared, beside Content-Type."""
 
@@ -137,7 +139,7 @@ async def both(data: bytes, folder: Path) -> AsyncIterator[Both]:
     """Everything, running."""
     contract = Contract.of(data)
     atlas = Atlas(contract)
-    server = grpc.aio.server()
+    server = grpc.aio.server(options=ROOM)
     server.add_generic_rpc_handlers((atlas.handler(),))
     backend = folder / "atlas.sock"
     server.add_insecure_port(f"unix:{backend}")
@@ -145,7 +147,7 @@ async def both(data: bytes, folder: Path) -> AsyncIterator[Both]:
     try:
         with running_envoy(folder, backend=backend, descriptor_set=data, services=[SERVICE]) as envoy:
             async with grpc.aio.insecure_channel(f"unix:{backend}") as channel:
-                settings = GatewaySettings(forward_headers=(ROW, *LOOKED_AT), return_metadata=("x-reply",))
+                settings = GatewaySettings(forward_headers=(ROW, *FORWARDED), return_metadata=("x-reply",))
                 app = create_app(descriptor_set=contract, channels={SERVICE: channel}, settings=settings)
                 async with serving_app(app) as stage:
                     yield Both(atlas, envoy, stage.port)

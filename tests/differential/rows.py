@@ -688,6 +688,7 @@ def _calls() -> Iterator[Row]:
         ("a conditional request", ("if-none-match", "*")),
         ("a part of an answer", ("range", "bytes=0-1")),
         ("a request that expects to go on", ("expect", "100-continue")),
+        ("a header that no setting names", ("x-other", "a")),
         ("a header with a long value", ("x-long", "x" * 20_000)),
     ):
         yield get(sentence, "/v1/metadata/deadline" if "deadline" in sentence else "/v1/metadata/x", *headers)

@@ -410,12 +410,12 @@ RULES = (
         "Deadlines and headers",
         "The service is told by when the answer is wanted, also where the client names no time; Envoy stops "
         "waiting after its route's timeout and the service works on. A deadline that cannot be read is 400, "
-        "not the service's 500. Only the headers that a setting names go on as metadata; with Envoy all do, "
-        "and a client's long header is refused by the service's own bound.",
+        "not the service's 500. Only the headers that a setting names go on as metadata; with Envoy all do, so "
+        "that a client can tell the service what only the gateway should.",
         (
             "no deadline",
             "a deadline that is none",
-            "a header with a long value",
+            "a header that no setting names",
         ),
     ),
 )
