@@ -80,14 +80,14 @@ class Binding:
         """The request message.
 
         `values` are what the path's variables matched, `query` is the raw query string, `body`
-        is None or empty where the client sent none. Raises TrinityError: INVALID_FIELD,
-        UNKNOWN_PARAMETER, INVALID_JSON, INVALID_REQUEST.
+        is None or empty where the client sent none; a google.api.HttpBody may be empty and have
+        a type. Raises TrinityError: INVALID_FIELD, UNKNOWN_PARAMETER, INVALID_JSON, INVALID_REQUEST.
         """
         message = self._make()
         self._bind_path(message, values)
         if query:
             self._bind_query(message, query)
-        if body is not None and body.data:
+        if body is not None and (body.data or (self.raw_body and body.content_type)):
             self._bind_body(message, body)
         self._judge(message)
         return message

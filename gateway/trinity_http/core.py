@@ -156,7 +156,9 @@ class Core:
         """The request's body; None where it has none. Raises TrinityError and ClientGoneError."""
         headers = request.headers
         if headers.get(b"content-length", b"0") == b"0" and b"transfer-encoding" not in headers:
-            return None
+            # An empty file is one: it has a type. Nothing else can be told of a body of no bytes.
+            empty_file = endpoint.binding.raw_body and b"content-type" in headers
+            return Body(b"", headers[b"content-type"].decode("latin-1")) if empty_file else None
         media_type = check_media_type(headers, endpoint.binding) if endpoint.binding.takes_body else ""
         return Body(await read_body(headers, receive, bytes_max=self.settings.body_bytes_max), media_type)
 

@@ -2,8 +2,8 @@
 
 A leaf is a field that one text can hold: a scalar, an enum, a wrapper, a Timestamp, a
 Duration or a FieldMask, alone or repeated, inside messages, or as a value of a map:
-"max_age", "filter.name", "labels[env]". Each step is written as in the contract or in
-lowerCamelCase.
+"max_age", "filter.name", "labels[env]". Each step is written as in the contract, in
+lowerCamelCase, or by its json_name.
 """
 
 from __future__ import annotations
@@ -216,5 +216,6 @@ def _alone(field: FieldDescriptor, put: TextLeaf) -> TextLeaf:
 
 
 _DEPTH_MAX: Final = 32
-_STEP: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_STEP: Final = re.compile(r"[^.\[\]]+")
+"""The name of a field in either spelling; a json_name of the contract may hold what an identifier cannot."""
 _WHOLE: Final = re.compile(r"-?[0-9]{1,11}")

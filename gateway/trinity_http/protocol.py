@@ -97,8 +97,10 @@ class GuardedHttp(HttpToolsProtocol):
         self._inbound_due_ns = self._guard.after(self._limits.head_ms)
 
     def on_url(self, url: bytes) -> None:
-        """Count the request line."""
+        """Count the request line, and let no fragment pass: it is no part of a target (RFC 9112, 3.2)."""
         self._head_bytes += len(url)
+        if b"#" in url:
+            raise ValueError("the target has a fragment")  # The parser stops, and the request is malformed.
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:

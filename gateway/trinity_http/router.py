@@ -122,8 +122,8 @@ class Router(Generic[T]):
     def _candidates(self, path: str) -> Iterator[tuple[_Methods[T], list[str]]]:
         """Every template shape that matches, best first, with the raw segments it matched."""
         segments = path[1:].split("/")
-        stem, colon, verb = segments[-1].rpartition(":")
-        if colon and (decoded := unquote(verb)) in self._verbs:
+        stem, _, verb = segments[-1].rpartition(":")
+        if verb and (decoded := unquote(verb)) in self._verbs:
             cut = [*segments[:-1], stem]
             for methods in _walk(self._root, [_decoded(segment) for segment in cut], 0, decoded):
                 yield methods, cut

@@ -194,6 +194,7 @@ async def test_a_large_body_is_no_large_head(shelf_set: bytes, tmp_path: Path) -
         b"GET\r\n\r\n",
         b"GET / HTTP/9.9\r\n\r\n",
         b"GET /a b HTTP/1.1\r\n\r\n",
+        b"GET /v1/echo#part HTTP/1.1\r\nhost: x\r\n\r\n",
         b"GET / HTTP/1.1\r\nbad header\r\n\r\n",
         b"GET / HTTP/1.1\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n",
         b"POST / HTTP/1.1\r\ncontent-length: x\r\n\r\n",

@@ -75,6 +75,12 @@ def test_a_literal_with_another_method_gives_way_to_a_variable_with_this_one() -
     assert router.find("GET", b"/v1/books") == Found("GET /v1/{name}", ("books",))
 
 
+def test_a_colon_at_the_end_begins_no_verb() -> None:
+    router = router_of("GET /v1/{name}", "GET /v1/{name}:lend")
+    assert router.find("GET", b"/v1/books:") == Found("GET /v1/{name}", ("books:",))
+    assert router.find("GET", b"/v1/:lend") == Found("GET /v1/{name}", (":lend",))
+
+
 def test_a_wrong_method_names_all_that_the_path_takes() -> None:
     router = router_of("POST /v1/books", "GET /v1/{name}", "DELETE /v1/{name}")
     assert router.find("PUT", b"/v1/books") == Missed(("DELETE", "GET", "HEAD", "OPTIONS", "POST"))
