@@ -234,8 +234,8 @@ def test_a_reply_that_fits_is_sent_as_it_is() -> None:
 
 
 def test_an_answer_of_several_lines_that_is_cut_is_not_whole() -> None:
-    answers = [b"OK - PONG\n" * 100, b"OK - HELP\nmore\n" * 40]
-    reply, whole = answers.pack(answers)
+    several = [b"OK - PONG\n" * 100, b"OK - HELP\nmore\n" * 40]
+    reply, whole = answers.pack(several)
     assert whole == 1
     assert b"HELP" in reply
 
