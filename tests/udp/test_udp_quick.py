@@ -15,7 +15,7 @@ from trinity_core.udp_session import open_session
 from trinity_udp.admitting import DEMO
 from trinity_udp.allowance import source_of
 from trinity_udp.quick import KNOWN_MAX
-from udp.counter import Counter, make_price
+from udp.counter import UNIX_S, Counter, make_price
 from udp.office import A, MASTER, Office
 
 HOSTS = ("192.0.2.7", "198.51.100.9", "2001:db8::7")
@@ -90,21 +90,22 @@ KEYS: list[dict[str, Any]] = [
     {"rate_per_s": 1, "burst": 3},
     {"revoked": True},
     {"transports": [1]},
+    {"expire_s": UNIX_S + 6},
 ]
 STEPS = st.one_of(
     st.tuples(st.just("demo"), st.sampled_from(DEMOS)),
     st.tuples(st.just("cookied"), st.sampled_from(TEXTS)),
     st.tuples(st.just("line"), st.sampled_from(TEXTS)),
     st.tuples(st.just("line with an end"), st.sampled_from(TEXTS)),
-    st.tuples(st.just("late line"), st.integers(-32, 32)),
+    st.tuples(st.just("late line"), st.sampled_from([-32, -31, -30, -1, 29, 30, 31, 32])),
     st.tuples(st.just("binary"), st.sampled_from(QUERIES)),
-    st.tuples(st.just("late binary"), st.integers(-32, 32)),
+    st.tuples(st.just("late binary"), st.sampled_from([-32, -31, -30, -1, 29, 30, 31, 32])),
     st.tuples(st.just("unsigned"), st.sampled_from(QUERIES)),
     st.tuples(st.just("again"), st.integers(0, 200)),
     st.tuples(st.just("bent"), st.integers(0, 200)),
     st.tuples(st.just("price"), st.sampled_from(PRICES)),
     st.tuples(st.just("key"), st.sampled_from(KEYS)),
-    st.tuples(st.just("move"), st.sampled_from([0.001, 0.5, 7.0, 40.0])),
+    st.tuples(st.just("move"), st.sampled_from([0.001, 0.5, 7.0, 40.0, 3_590.0])),
     st.tuples(st.just("full"), st.booleans()),
 )
 
@@ -119,6 +120,8 @@ def test_whatever_comes_the_short_way_says_and_counts_what_the_long_one_does(
     def hear(make: Any, host: str) -> None:
         both.hear(lambda office: said.append(made := make(office)) or made, host)  # type: ignore[func-returns-value]
 
+    for first in QUERIES[0], QUERIES[2]:
+        hear(lambda office, first=first: office.binary(*first), HOSTS[0])
     for (kind, what), host in steps:
         both.move(0.000_001)
         if kind == "demo":
@@ -215,3 +218,25 @@ def test_a_session_opened_anew_with_the_same_key_is_its_own() -> None:
         assert office.ask(office.line()).startswith("OK")
         assert office.ask(office.line(session=other)).startswith("OK")
     assert len(office.sessions) == 2
+
+
+def test_a_key_that_ends_and_a_session_that_ends_are_met_with_silence_at_once() -> None:
+    both = Both(expire_s=UNIX_S + 20, burst=1_000)
+    for move_s in (0, 10, 9, 1, 1):
+        both.move(move_s)
+        both.hear(lambda office: office.binary("BTC"), HOSTS[0])
+        both.hear(lambda office: office.line(), HOSTS[0])
+    assert both.short.counter.dropped() == {"session_key": 4}
+    both = Both(burst=1_000)
+    for move_s in (0, 3_580, 20):
+        both.move(move_s)
+        both.hear(lambda office: office.binary("BTC"), HOSTS[0])
+        both.hear(lambda office: office.line(), HOSTS[0])
+    assert both.short.counter.dropped() == {"session_unknown": 2}
+
+
+def test_a_plain_line_that_was_known_is_silence_where_the_demonstration_is_off() -> None:
+    office = Office(demo=False)
+    for _ in range(3):
+        assert office.ask(b"GET BTC USD") == ""
+    assert office.counter.dropped() == {"demo_off": 3}
