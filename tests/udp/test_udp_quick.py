@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from trinity_udp.admitting import DEMO
 from trinity_udp.allowance import source_of
 from trinity_udp.quick import KNOWN_MAX
 from udp.counter import UNIX_S, Counter, make_price
-from udp.office import A, MASTER, Office
+from udp.office import MASTER, A, Office
 
 HOSTS = ("192.0.2.7", "198.51.100.9", "2001:db8::7")
 
@@ -40,12 +41,13 @@ class Both:
         self.long = Office(record, burst=60, session_burst=120, quick=False)
         self.counters: tuple[Counter, Counter] = (self.short.counter, self.long.counter)
 
-    def hear(self, make: Any, host: str) -> None:
+    def hear(self, make: Callable[[Office], bytes], host: str) -> bytes:
         made = [make(office) for office in (self.short, self.long)]
         assert made[0] == made[1]
         replies = [office.ask_bytes(made[0], host) for office in (self.short, self.long)]
         assert replies[0] == replies[1], made[0]
         assert state_of(self.short) == state_of(self.long)
+        return made[0]
 
     def move(self, seconds: float) -> None:
         for office in (self.short, self.long):
@@ -110,51 +112,47 @@ STEPS = st.one_of(
 )
 
 
+SAID: dict[str, Callable[[Office, Any], bytes]] = {
+    "demo": lambda _, what: bytes(what),
+    "cookied": lambda office, what: cookied(office, what).encode(),
+    "line": lambda office, what: office.line(what),
+    "line with an end": lambda office, what: office.line(what) + b" \r\n",
+    "late line": lambda office, what: office.line(ago_s=what),
+    "binary": lambda office, what: office.binary(*what),
+    "late binary": lambda office, what: office.binary("BTC", ago_s=what),
+    "unsigned": lambda office, what: office.binary(*what, signed=False),
+}
+
+
+def bent(datagram: bytes, at: int) -> bytes:
+    """The datagram with one bit turned over."""
+    at %= len(datagram)
+    return datagram[:at] + bytes((datagram[at] ^ 1,)) + datagram[at + 1 :]
+
+
 @settings(max_examples=250, deadline=None)
 @given(steps=st.lists(st.tuples(STEPS, st.sampled_from(HOSTS)), min_size=5, max_size=60))
 def test_whatever_comes_the_short_way_says_and_counts_what_the_long_one_does(
     steps: list[tuple[tuple[str, Any], str]],
 ) -> None:
-    both, said = Both(), list[bytes]()
-
-    def hear(make: Any, host: str) -> None:
-        both.hear(lambda office: said.append(made := make(office)) or made, host)  # type: ignore[func-returns-value]
-
-    for first in QUERIES[0], QUERIES[2]:
-        hear(lambda office, first=first: office.binary(*first), HOSTS[0])
+    both = Both()
+    said = [both.hear(lambda office, what=what: office.binary(*what), HOSTS[0]) for what in (QUERIES[0], QUERIES[2])]
     for (kind, what), host in steps:
         both.move(0.000_001)
-        if kind == "demo":
-            hear(lambda _, what=what: what, host)
-        elif kind == "cookied":
-            hear(lambda office, what=what: cookied(office, what).encode(), host)
-        elif kind == "line":
-            hear(lambda office, what=what: office.line(what), host)
-        elif kind == "line with an end":
-            hear(lambda office, what=what: office.line(what) + b" \r\n", host)
-        elif kind == "late line":
-            hear(lambda office, what=what: office.line(ago_s=what), host)
-        elif kind == "binary":
-            hear(lambda office, what=what: office.binary(*what), host)
-        elif kind == "late binary":
-            hear(lambda office, what=what: office.binary("BTC", ago_s=what), host)
-        elif kind == "unsigned":
-            hear(lambda office, what=what: office.binary(*what, signed=False), host)
-        elif kind in ("again", "bent") and said:
+        if kind in SAID:
+            said.append(both.hear(lambda office, kind=kind, what=what: SAID[kind](office, what), host))
+        elif kind in ("again", "bent"):
             datagram = said[what % len(said)]
-            if kind == "bent":
-                at = what % len(datagram)
-                datagram = datagram[:at] + bytes((datagram[at] ^ 1,)) + datagram[at + 1 :]
-            hear(lambda _, datagram=datagram: datagram, host)
+            heard = bent(datagram, what) if kind == "bent" else datagram
+            both.hear(lambda _, heard=heard: heard, host)
         elif kind == "price":
             both.price("BTC", None if what is None else make_price(**what))
         elif kind == "key":
             both.say(**what)
         elif kind == "move":
             both.move(what)
-        elif kind == "full":
-            for office in (both.short, both.long):
-                office.keys.counts.full = what
+        else:
+            both.short.keys.counts.full = both.long.keys.counts.full = what
 
 
 def test_plain_questions_do_go_the_short_way() -> None:
