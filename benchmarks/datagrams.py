@@ -21,7 +21,6 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 from trinity.account.v1 import account_pb2
 from trinity.price.v1 import price_pb2

@@ -45,6 +45,8 @@ _OWN_REASONS: Final = {
     "REPORTS": Reason.UNKNOWN_PATH,
 }
 """Reasons that datagrams alone have."""
+_AT_PRICES: Final = ("field=assets", "only the port for reports answers that, and this is the one for prices")
+_AT_REPORTS: Final = ("field=payload", "only the port for prices answers that, and this is the one for reports")
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +181,7 @@ class UdpClient:
             raise self._silence("reports")
         totals = told[-1]
         if totals.reason:
-            raise _error(totals.reason, totals.detail)
+            raise _error(totals.reason, totals.detail, elsewhere=_AT_PRICES)
         remaining = None if totals.unlimited else totals.remaining
         return UdpUsage(totals.billed_today, totals.billed_this_month, remaining, _time(totals.read_unix))
 
@@ -197,7 +199,7 @@ class UdpClient:
                 outcomes.setdefault(result.asset, _outcome(result, reply))
             rest: TrinityError | None = None
             if reply.reason:
-                rest = _error(reply.reason, reply.detail)
+                rest = _error(reply.reason, reply.detail, elsewhere=_AT_REPORTS)
             elif frame.flags & udp_frame.TRUNCATED:
                 rest = TrinityError(
                     Reason.NO_PRICE, f"the answer does not fit into a datagram; ask {reply.more} over HTTPS"
@@ -367,7 +369,10 @@ def _outcome(result: price_pb2.UdpResult, reply: price_pb2.UdpReply) -> UdpPrice
     )
 
 
-def _error(reason: str, detail: str) -> TrinityError:
+def _error(reason: str, detail: str, *, elsewhere: tuple[str, str] | None = None) -> TrinityError:
+    """What the gateway says; `elsewhere` is the detail by which the other port refuses, and what that means."""
+    if elsewhere is not None and (reason, detail) == (Reason.INVALID_FIELD, elsewhere[0]):
+        return TrinityError(Reason.UNKNOWN_PATH, elsewhere[1])
     known = _OWN_REASONS.get(reason)
     if known is None:
         try:

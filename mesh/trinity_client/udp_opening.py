@@ -40,7 +40,7 @@ async def open_udp_session(url: str, key: str, *, timeout_ms: int = 10_000) -> U
 
     Raises TrinityError: what the gateway says (INVALID_KEY), or BACKEND_UNAVAILABLE.
     """
-    headers = {"authorization": f"Bearer {key}", "content-type": "application/json"}
+    headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
     try:
         async with (
             httpx.AsyncClient(timeout=timeout_ms / 1_000, trust_env=False) as client,

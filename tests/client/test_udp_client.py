@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 import tempfile
 from collections.abc import AsyncIterator
@@ -13,14 +14,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from google.protobuf import json_format
 
 from admission.stage import change
+from trinity.account.v1 import account_pb2
 from trinity.price.v1 import price_pb2
 from trinity_client import UdpClient, UdpPrice, UdpSessionKey, UdpUsage
 from trinity_core.errors import Reason, TrinityError
 from trinity_core.prices import State, Tier
 from trinity_mesh.channels import open_channel
 from trinity_mesh.clock import SystemClock
+from trinity_mesh.status import to_status
 from trinity_udp.config import ReportUdpConfig, UdpConfig
 from trinity_udp.drops import Drop
 from trinity_udp.endpoint import Endpoint
@@ -173,9 +177,11 @@ async def test_a_datagram_that_is_lost_either_way_is_asked_again_with_a_new_sequ
         seen[way].append(datagram)
         return [] if len(seen[way]) == 1 else [datagram]
 
-    async with between(served, rule) as address:
-        async with UdpClient(address, session=served.session, timeout_ms=300, tries=10) as client:
-            assert (await client.get("BTC")).price == Decimal("67000.10")
+    async with (
+        between(served, rule) as address,
+        UdpClient(address, session=served.session, timeout_ms=300, tries=10) as client,
+    ):
+        assert (await client.get("BTC")).price == Decimal("67000.10")
     sequences = [int.from_bytes(each[24:28], "big") for each in seen["there"]]
     assert len(sequences) >= 3
     assert sequences == sorted(set(sequences))
@@ -191,12 +197,14 @@ async def test_a_reply_that_is_bent_or_repeated_or_anothers_is_no_answer(served:
         other = datagram[:4] + b"12345678" + datagram[12:]
         return [bent, unsigned, other, b"OK - BTC 1 USD 1 1 F\n", datagram, datagram]
 
-    async with between(served, rule) as address:
-        async with UdpClient(address, session=served.session, timeout_ms=20_000) as client:
-            price = await client.get("BTC")
-            assert price.price == Decimal("67000.10")
-            assert client.forged >= 4
-            await client.get("BTC")
+    async with (
+        between(served, rule) as address,
+        UdpClient(address, session=served.session, timeout_ms=20_000) as client,
+    ):
+        price = await client.get("BTC")
+        assert price.price == Decimal("67000.10")
+        assert client.forged >= 4
+        assert (await client.get("BTC")).price == Decimal("67000.10")
 
 
 async def test_silence_ends_with_a_reason_and_what_it_may_mean(served: Served) -> None:
@@ -244,6 +252,74 @@ async def test_totals_are_read_at_the_port_for_reports() -> None:
                 with pytest.raises(TrinityError) as caught:
                     await client.totals()
                 assert caught.value.reason is Reason.MISSING_KEY
+            async with UdpClient(endpoint.addresses[0], session=session, timeout_ms=20_000) as client:
+                with pytest.raises(TrinityError, match="only the port for prices"):
+                    await client.get("BTC")
+
+
+async def test_totals_are_not_read_out_of_what_the_other_port_says(served: Served) -> None:
+    async with UdpClient(reports=served.endpoint.addresses[0], session=served.session, timeout_ms=20_000) as client:
+        with pytest.raises(TrinityError, match="only the port for reports"):
+            await client.totals()
+
+
+def documented() -> str:
+    """The page's example."""
+    page = (Path(__file__).resolve().parents[2] / "docs/clients/python.md").read_text("utf-8")
+    blocks = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    (block,) = (each for each in blocks if "import UdpClient" in each)
+    return str(block)
+
+
+async def test_the_documented_example_runs(served: Served, capsys: pytest.CaptureFixture[str]) -> None:
+    gateway = await asyncio.start_server(Opens(served), "127.0.0.1", 0)
+    code = documented().replace("127.0.0.1:2679", served.endpoint.addresses[0]).replace("asyncio.run(main())", "")
+    code = code.replace("127.0.0.1:8080", "{}:{}".format(*gateway.sockets[0].getsockname()))
+    names: dict[str, Any] = {}
+    exec(compile(code, "python.md", "exec"), names)
+    async with gateway:
+        await names["main"]()
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0] == "BTC 67000.10 FRESH"
+    assert [line.split()[0] for line in printed[1:]] == ["BTC", "ETH", "NOPE"]
+    assert sum(served.office.counted().values()) == 4
+
+
+@pytest.mark.parametrize(("key", "reason"), [("wrong", Reason.INVALID_KEY), ("odd", Reason.BACKEND_UNAVAILABLE)])
+async def test_a_session_that_is_not_opened_says_why(key: str, reason: Reason, served: Served) -> None:
+    gateway = await asyncio.start_server(Opens(served), "127.0.0.1", 0)
+    url = "http://{}:{}".format(*gateway.sockets[0].getsockname())
+    async with gateway, served.client(session=None, http=url, key=key) as client:
+        with pytest.raises(TrinityError) as caught:
+            await client.get("BTC")
+        assert caught.value.reason is reason
+    async with served.client(session=None, http=url, key=key) as client:
+        with pytest.raises(TrinityError, match="cannot be reached"):
+            await client.get("BTC")
+
+
+class Opens:
+    """A gateway's HTTP port as far as sessions need it."""
+
+    def __init__(self, served: Served) -> None:
+        self.served = served
+
+    async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        await reader.readexactly(2)
+        assert head.startswith(b"POST /v1/udp/sessions HTTP/1.1\r\n")
+        status, body = b"401 Unauthorized", to_status(TrinityError(Reason.INVALID_KEY, "this key is not valid"))
+        if b"Authorization: Bearer YOUR KEY\r\n" in head:
+            session = self.served.office.session
+            status, body = (
+                b"200 OK",
+                account_pb2.CreateUdpSessionResponse(session_id=session.text, session_key=session.key(MASTER)),
+            )
+            body.expire_time.seconds = session.expire_s
+        text = b"<html>" if b"Bearer odd" in head else json_format.MessageToJson(body).encode()
+        writer.write(b"HTTP/1.1 %b\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%b" % (status, len(text), text))
+        await writer.drain()
+        writer.close()
 
 
 @pytest.mark.parametrize("wrong", [{"tries": 0}, {"timeout_ms": 0}, {"key": "k"}])

@@ -1,4 +1,4 @@
-"""Strangers by the million: the bound of bytes over thousands of random datagrams, and memory that stays where it was."""
+"""Strangers by the million: the bound of bytes over thousands of random datagrams, and memory that stays flat."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The short way beside the long one: the same replies, the same counts, the same silences, and that it is gone at all."""
+"""The short way beside the long one: the same replies, counts and silences, and that it is gone at all."""
 
 from __future__ import annotations
 

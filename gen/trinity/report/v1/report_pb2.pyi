@@ -537,17 +537,24 @@ Global___ExportUsageRequest: _TypeAlias = ExportUsageRequest  # noqa: Y015
 
 @_typing.final
 class UdpTotals(_message.Message):
-    """Payload of a binary reply at the port for reports; that of its request is empty."""
+    """Payload of a binary reply at the port for reports; that of its request is empty.
+    Its reason and detail have the numbers of those of trinity.price.v1.UdpReply, and
+    nothing else has one of its numbers: at the wrong port a client reads why.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    REASON_FIELD_NUMBER: _builtins.int
+    DETAIL_FIELD_NUMBER: _builtins.int
     BILLED_TODAY_FIELD_NUMBER: _builtins.int
     BILLED_THIS_MONTH_FIELD_NUMBER: _builtins.int
     UNLIMITED_FIELD_NUMBER: _builtins.int
     REMAINING_FIELD_NUMBER: _builtins.int
     READ_UNIX_FIELD_NUMBER: _builtins.int
-    REASON_FIELD_NUMBER: _builtins.int
-    DETAIL_FIELD_NUMBER: _builtins.int
+    reason: _builtins.str
+    """Reason from the error table where there are no totals; empty otherwise."""
+    detail: _builtins.str
+    """A fact beside the reason, as `retry=1` (seconds); empty where there is none."""
     billed_today: _builtins.int
     """Billed answers of the key on the day (UTC) of `read_unix`."""
     billed_this_month: _builtins.int
@@ -558,20 +565,16 @@ class UdpTotals(_message.Message):
     """What is left of the month's quota of the key's associate."""
     read_unix: _builtins.int
     """When the totals were read, unix seconds; 0 where there are none."""
-    reason: _builtins.str
-    """Reason from the error table where there are no totals; empty otherwise."""
-    detail: _builtins.str
-    """A fact beside the reason, as `retry=1` (seconds); empty where there is none."""
     def __init__(
         self,
         *,
+        reason: _builtins.str = ...,
+        detail: _builtins.str = ...,
         billed_today: _builtins.int = ...,
         billed_this_month: _builtins.int = ...,
         unlimited: _builtins.bool = ...,
         remaining: _builtins.int = ...,
         read_unix: _builtins.int = ...,
-        reason: _builtins.str = ...,
-        detail: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
