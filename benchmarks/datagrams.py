@@ -93,6 +93,11 @@ class Desk:
         self.macs = SessionMacs(self.session_key)
         self.sequence = 0
 
+    def plain(self) -> bytes:
+        """A line without a session."""
+        self.sequence += 1
+        return b"GET BTC USD id=%d" % self.sequence
+
     def text(self) -> bytes:
         """A line with a session."""
         self.sequence += 1
@@ -185,8 +190,7 @@ def rows_at_desk(ledger: Ledger) -> Iterator[tuple[str, float]]:
     replayed, payload = desk.binary(), b"x" * 37
     yield "HMAC-SHA256 of 37 bytes, hmac.digest", best_of(lambda: hmac.digest(MASTER, payload, "sha256"))
     yield "the same, key put in before", best_of(lambda: desk.macs.query(payload))
-    demo = functools.partial(bytes, b"GET BTC USD")
-    yield "desk: text, no session", at_desk(desk, demo, answered=True)
+    yield "desk: text, no session", at_desk(desk, desk.plain, answered=True)
     cookie = desk.endpoint._doors.cookies.make(bytes(8), SOURCE, now_s=desk.clock.unix_ns() // 10**9)
     proven = b"GET BTC USD id=7 c=" + cookie.hex().encode()
     yield "desk: text, no session, address proven by cookie", at_desk(desk, lambda: proven, answered=True)
@@ -199,7 +203,7 @@ def rows_at_desk(ledger: Ledger) -> Iterator[tuple[str, float]]:
     stranger = Desk(ledger)
     stranger.session = open_session(b"x" * 32, key_id="stranger", now_s=desk.clock.unix_ns() // 10**9, nonce=1)
     yield "desk: binary, unknown session", at_desk(desk, stranger.binary, answered=False)
-    yield "desk, the long way: text, no session", at_desk(slow, demo, answered=True)
+    yield "desk, the long way: text, no session", at_desk(slow, slow.plain, answered=True)
     yield "desk, the long way: text, session", at_desk(slow, slow.text, answered=True)
     yield "desk, the long way: binary, MAC both ways", at_desk(slow, slow.binary, answered=True)
 
@@ -213,7 +217,7 @@ async def rows_at_socket(ledger: Ledger) -> list[tuple[str, float]]:
             continue
         how = "recvmmsg" if batched else "recvfrom"
         for name, ask in (
-            ("text, no session", lambda _: b"GET BTC USD"),
+            ("text, no session", Desk.plain),
             ("text, session", Desk.text),
             ("binary, MAC both ways", Desk.binary),
         ):

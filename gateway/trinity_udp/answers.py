@@ -36,13 +36,11 @@ def render_price(query: Query, price: price_pb2.Price, *, bound: int, tier: int 
     full = f"OK {query.id or '-'}{full_words(price)}"
     if len(full) <= bound:
         return full.encode("ascii")
-    state = _letters(price)
-    asset, value = price.asset, price.price
-    mark = f"{query.id} " if query.id else ""
-    shortest = f"OK {mark}{asset} {value} {state}\n"
+    start = f"OK {query.id}" if query.id else "OK"
+    shortest = start + compact_words(price, quoted=False)
     padding = f"ERR {query.id or '-'} PADDING"
     forms = (
-        f"OK {mark}{asset} {value} USD {state}\n" if query.quoted else "",
+        start + compact_words(price, quoted=True) if query.quoted else "",
         shortest,
         f"{padding} need={-(-len(shortest) // EARNED_FACTOR)}\n",
         f"{padding}\n",
@@ -54,6 +52,11 @@ def full_words(price: price_pb2.Price) -> str:
     """What follows the id in the full form, the line's end included."""
     told = f"{price.receive_time.seconds} {price.source_count} {_letters(price)}"
     return f" {price.asset} {price.price} USD {told}\n"
+
+
+def compact_words(price: price_pb2.Price, *, quoted: bool) -> str:
+    """What follows the id in the compact form, the line's end included."""
+    return f" {price.asset} {price.price}{' USD' if quoted else ''} {_letters(price)}\n"
 
 
 def _letters(price: price_pb2.Price) -> str:

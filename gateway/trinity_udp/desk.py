@@ -187,9 +187,9 @@ class Desk(Generic[S, F]):
                     continue
                 caller = found
                 if query.form is not None:
-                    query = self._form.read(query) or _unreadable(query)
+                    query = self._form.read(query) or codec.marked_wrong(query, "payload")
             if self._quick is not None and len(queries) == 1:
-                self._quick.learn(datagram, query)
+                self._quick.learn(query)
             self._answer(query, caller, tray)
         limit = DATAGRAM_BYTES_MAX if tray.proven else len(datagram) * EARNED_FACTOR
         frame_of = (query, caller) if query.frame is not None else None
@@ -268,8 +268,3 @@ class Desk(Generic[S, F]):
         return pack_frame(
             query, parts, form=self._form, macs=caller.macs, unix_s=unix_s, refused=refused, cookie=cookie
         )
-
-
-def _unreadable(query: Query) -> Query:
-    """A binary query whose MAC is good and whose payload is none."""
-    return codec.marked_wrong(query, "payload")

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hmac
 import re
 import struct
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final
 
 from trinity.price.v1 import price_pb2
 from trinity_admission.udp_sessions import TIME_S, Session
@@ -28,14 +28,13 @@ from trinity_udp.reply import Reply
 if TYPE_CHECKING:
     from trinity_admission.ledger import Slot
 
-T = TypeVar("T")
-
 KNOWN_MAX: Final = 4_096
-"""Most plain lines, and most payloads, whose meaning is remembered."""
+"""Most payloads whose meaning is remembered."""
 
+_QUESTION: Final = rb"GET ([A-Z0-9]{1,16})( USD)?(?: id=([A-Za-z0-9][A-Za-z0-9_-]{0,15}))?"
+_PLAIN: Final = re.compile(_QUESTION + rb"(?: c=[0-9a-f]{48})?[ \r\n]*").fullmatch
 _LINE: Final = re.compile(
-    rb"GET ([A-Z0-9]{1,16})(?: USD)?(?: id=([A-Za-z0-9][A-Za-z0-9_-]{0,15}))?"
-    rb" s=([0-9a-f]{16}) t=([1-9][0-9]{0,9}) q=(0|[1-9][0-9]{0,9}) m=([0-9a-f]{32})[ \r\n]*"
+    _QUESTION + rb" s=([0-9a-f]{16}) t=([1-9][0-9]{0,9}) q=(0|[1-9][0-9]{0,9}) m=([0-9a-f]{32})[ \r\n]*"
 ).fullmatch
 _HEAD: Final = struct.Struct(">BBH8xQII")
 _REPLY: Final = bytes((VERSION, RESPONSE | MAC))
@@ -45,28 +44,21 @@ _SEQUENCES: Final = 1 << 32
 class Shown:
     """One asset's price, rendered."""
 
-    __slots__ = ("part", "price", "seen_ns", "words")
+    __slots__ = ("asset", "part", "price", "seen_ns", "short", "shortest", "words")
 
-    def __init__(self) -> None:
+    def __init__(self, asset: str) -> None:
+        self.asset = (asset,)
         self.price: price_pb2.Price | None = None
         self.seen_ns = -1
         """When it was last looked at, monotonic."""
         self.words = b""
         """The full line after its id."""
+        self.short = b""
+        """The compact line likewise, with USD."""
+        self.shortest = b""
+        """And without."""
         self.part = b""
         """Its part of a binary payload."""
-
-
-class Plain:
-    """A line without a session that came before, word by word."""
-
-    __slots__ = ("asset", "price", "query", "reply")
-
-    def __init__(self, query: Query) -> None:
-        self.query = query
-        self.asset = query.assets[0]
-        self.price: price_pb2.Price | None = None
-        self.reply = b""
 
 
 class Quick:
@@ -79,45 +71,49 @@ class Quick:
         self._demo = demo
         self._known = doors.known
         self._shown: dict[str, Shown] = {}
-        self._plain: dict[bytes, Plain] = {}
         self._payloads: dict[bytes, tuple[str, ...]] = {}
         self._form = PriceForm()
         self._second = -1
         self._unix = b""
         self._end = b""
 
-    def learn(self, datagram: bytes, query: Query) -> None:
-        """A sound question of one datagram came; the next one like it may go the short way."""
-        if query.command is not Command.GET or query.wrong or query.method or query.max_age_ms:
+    def learn(self, query: Query) -> None:
+        """A question came; if it is a plain binary one, the next with its payload may go the short way."""
+        frame = query.frame
+        if frame is None or query.command is not Command.GET or query.wrong or query.method or query.max_age_ms:
             return
-        if query.frame is not None:
-            _remember(self._payloads, query.frame.payload, query.assets)
-        elif query.claim is None and len(query.assets) == 1:
-            _remember(self._plain, datagram, Plain(query))
+        if len(self._payloads) >= KNOWN_MAX:
+            self._payloads.clear()
+        self._payloads[frame.payload] = query.assets
 
     def plain(self, datagram: bytes, mono_ns: int) -> Reply | None:
         """The answer to a line without a session; None where it must go the long way."""
-        known = self._plain.get(datagram)
-        if known is None or not self._demo:
+        found = _PLAIN(datagram)
+        if found is None or not self._demo:
             return None
-        shown = self._look(known.asset, mono_ns)
-        if shown is None or shown.price is None:
+        name, quoted, mark = found.groups()
+        shown = self._look(asset := name.decode(), mono_ns)
+        if shown is None:
             return None
-        if shown.price is not known.price:
-            known.reply = answers.render_price(known.query, shown.price, bound=known.query.bound)
-            known.price = shown.price
-        if known.reply[:3] != b"OK ":
-            return None
+        limit = len(datagram) * EARNED_FACTOR
+        reply = (b"OK %b" % mark if mark else b"OK -") + shown.words
+        if len(reply) > limit:
+            start = b"OK %b" % mark if mark else b"OK"
+            reply = start + shown.short
+            if not quoted or len(reply) > limit:
+                reply = start + shown.shortest
+                if len(reply) > limit:
+                    return None
         way = self._doors.demo()
-        slots = None if way is None else way.answer(known.asset)
-        return None if slots is None else Reply(known.reply, len(datagram) * EARNED_FACTOR, (), (), slots)
+        slots = None if way is None else way.answer(asset)
+        return None if slots is None else Reply(reply, limit, (), (), slots)
 
     def line(self, datagram: bytes, source: bytes, mono_ns: int, unix_ns: int) -> Reply | Caller | Drop | None:
         """The answer to a line with a session, or why there is none; a Caller where only the proof is done."""
         found = _LINE(datagram)
         if found is None:
             return None
-        asset, mark, name, time, number, mac = found.groups()
+        asset, _, mark, name, time, number, mac = found.groups()
         session = self._known(session_id := int(name, 16))
         if session is None:
             return None
@@ -125,15 +121,15 @@ class Quick:
         if not -TIME_S <= int(time) - now_s <= TIME_S or session.expire_s <= now_s or sequence >= _SEQUENCES:
             return None
         shown = self._look(asset.decode(), mono_ns)
-        if shown is None or shown.price is None:
+        if shown is None:
             return None
         reply = (b"OK %b" % mark if mark else b"OK -") + shown.words
         if len(reply) > len(datagram) * EARNED_FACTOR:
             return None
-        expected = session.macs.text(datagram[: found.start(6) - 3])
+        expected = session.macs.text(datagram[: found.start(7) - 3])
         if not hmac.compare_digest(expected, bytes.fromhex(mac.decode())):
             return Drop.SESSION_MAC
-        slots = self._let_in(session, session_id, sequence, (shown.price.asset,), source, mono_ns, unix_ns)
+        slots = self._let_in(session, session_id, sequence, shown.asset, source, mono_ns, unix_ns)
         return Reply(reply, len(datagram) * EARNED_FACTOR, (), (), slots) if isinstance(slots, tuple) else slots
 
     def binary(self, datagram: bytes, source: bytes, mono_ns: int, unix_ns: int) -> Reply | Caller | Drop | None:
@@ -210,7 +206,7 @@ class Quick:
             return None
         if shown is None:
             # As many as the replica has assets, and no more.
-            shown = self._shown[asset] = Shown()
+            shown = self._shown[asset] = Shown(asset)
         shown.seen_ns = mono_ns
         if shown.price is not price:
             if price.state not in ANSWERED or not price.price:
@@ -218,11 +214,7 @@ class Quick:
                 return None
             shown.price = price
             shown.words = answers.full_words(price).encode("ascii")
+            shown.short = answers.compact_words(price, quoted=True).encode("ascii")
+            shown.shortest = answers.compact_words(price, quoted=False).encode("ascii")
             shown.part = self._form.price(price, price_pb2.TIER_LOCAL)
         return shown
-
-
-def _remember(known: dict[bytes, T], name: bytes, meaning: T) -> None:
-    if len(known) >= KNOWN_MAX:
-        known.clear()
-    known[name] = meaning

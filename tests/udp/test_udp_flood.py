@@ -93,4 +93,4 @@ def test_a_million_forged_sources_cost_no_memory() -> None:
     assert len(office.doors.cookies) == 0
     quick = desk._quick
     assert quick is not None
-    assert len(quick._plain) + len(quick._payloads) <= 2 * KNOWN_MAX
+    assert len(quick._payloads) <= KNOWN_MAX

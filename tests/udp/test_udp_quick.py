@@ -13,7 +13,6 @@ from admission.stage import change, record_of
 from trinity.price.v1 import price_pb2
 from trinity_core.udp_cookie import NO_CLIENT
 from trinity_core.udp_session import open_session
-from trinity_udp.admitting import DEMO
 from trinity_udp.allowance import source_of
 from trinity_udp.quick import KNOWN_MAX
 from udp.counter import UNIX_S, Counter, make_price
@@ -72,7 +71,16 @@ def cookied(office: Office, text: str) -> str:
 
 
 TEXTS = ["GET BTC USD", "GET BTC", "GET ETH USD id=7", "get btc usd", "GET BTC  USD", "GET SOL USD", "GET NOPE USD"]
-TEXTS += ["GET BTC,ETH USD", "PING id=1", "USAGE", "GET BTC EUR", "GET BTC USD id=-", "GET BTC USD id=abcdefghijklmnop"]
+TEXTS += [
+    "GET BTC USD c=0123456789abcdef",
+    "GET BTC id=abc",
+    "GET BTC,ETH USD",
+    "PING id=1",
+    "USAGE",
+    "GET BTC EUR",
+    "GET BTC USD id=-",
+    "GET BTC USD id=abcdefghijklmnop",
+]
 DEMOS = [text.encode() + end for text in TEXTS for end in (b"", b"\n", b" " * 30)]
 QUERIES: list[tuple[str, ...]] = [("BTC",), ("btc",), ("ETH", "BTC"), ("BTC",) * 9, ("SOL",), ("NOPE", "BTC"), ()]
 PRICES: list[dict[str, Any] | None] = [
@@ -162,8 +170,7 @@ def test_plain_questions_do_go_the_short_way() -> None:
     office.ask(office.line())
     clock, source = office.keys.clock, source_of(HOSTS[0])
     times = clock.monotonic_ns(), clock.unix_ns()
-    plain = b"GET ETH USD"
-    office.ask(plain)
+    plain = b"GET ETH USD id=9"
     office.ask_binary(office.binary("BTC", "ETH"))
     for reply in (
         quick.plain(plain, times[0]),
@@ -186,14 +193,14 @@ def test_what_was_counted_the_short_way_is_given_back_where_it_does_not_leave() 
     assert office.counted() == {("udp", "GetPrice", "BTC", 1): 3}
 
 
-def test_what_is_remembered_of_plain_lines_is_bounded() -> None:
+def test_what_is_remembered_of_payloads_is_bounded() -> None:
     office = Office(burst=10**6, per_s=10**6)
     quick = office.counter.desk._quick
     assert quick is not None
     for number in range(KNOWN_MAX + 100):
-        office.ask(b"GET BTC USD id=%d" % number)
-    assert len(quick._plain) <= KNOWN_MAX
-    assert sum(office.counted(DEMO).values()) == KNOWN_MAX + 100
+        assert office.ask_bytes(office.binary(f"A{number}", signed=False))
+    assert 100 <= len(quick._payloads) <= KNOWN_MAX
+    assert len(quick._shown) == 0
 
 
 @pytest.mark.parametrize("strict", [True, False])
