@@ -15,10 +15,11 @@ from typing import Final, Generic, TypeVar
 from trinity_core import usage
 from trinity_core.errors import Reason, TrinityError
 from trinity_core.udp_cookie import Cookies
+from trinity_core.udp_frame import MAC, RESPONSE
 from trinity_udp import answers, codec
 from trinity_udp.allowance import Allowance, host_of, prefix_of, source_of
 from trinity_udp.binary import pack_frame, read_binary
-from trinity_udp.codec import BINARY_V1, DATAGRAM_BYTES_MAX, EARNED_FACTOR, Command, Query, Refusal
+from trinity_udp.codec import DATAGRAM_BYTES_MAX, EARNED_FACTOR, Command, Kind, Query, Refusal
 from trinity_udp.doors import NOBODY, Caller, Doors
 from trinity_udp.drops import Drop, Tally
 from trinity_udp.purpose import Answer, Deferred, Line, Purpose, Tray
@@ -32,7 +33,6 @@ S = TypeVar("S")
 F = TypeVar("F")
 
 _SESSION_MARK: Final = b" m="
-_FLAGGED_MAC: Final = 2
 _ELSEWHERE: Final = {Command.GET: Refusal.PRICES, Command.USAGE: Refusal.REPORTS}
 """Commands that one port alone answers, and what is said at the others."""
 _NOT_GIVEN: Final = frozenset({usage.Outcome.REFUSED, usage.Outcome.FAILED})
@@ -79,16 +79,16 @@ class Desk(Generic[S, F]):
 
     def take(self, datagram: bytes, source: bytes, port: int, mono_ns: int, unix_ns: int) -> Reply:
         """The same for an address that is packed (4 or 16 bytes)."""
-        if not 0 < len(datagram) <= DATAGRAM_BYTES_MAX:
-            return self._dropped(Drop.TOO_LARGE if datagram else Drop.EMPTY)
-        binary = datagram[0] == BINARY_V1
-        if not binary and isinstance(kind := codec.classify(datagram), Drop):
+        kind = codec.classify(datagram)
+        if isinstance(kind, Drop):
             return self._dropped(kind)
-        if binary and len(datagram) > 1 and datagram[1] & 1:
+        binary = kind is Kind.BINARY_V1
+        flags = datagram[1] if binary and len(datagram) > 1 else 0
+        if flags & RESPONSE:
             return self._dropped(Drop.RESPONSE)
         if port in self._refused_ports:
             return self._dropped(Drop.SOURCE_PORT)
-        marked = bool(datagram[1:2] and datagram[1] & _FLAGGED_MAC) if binary else _SESSION_MARK in datagram
+        marked = bool(flags & MAC) if binary else _SESSION_MARK in datagram
         allowance = self._session_allowance if marked else self._allowance
         if not allowance.take(prefix_of(source), now_ns=mono_ns):
             return self._dropped(Drop.RATE_LIMITED)

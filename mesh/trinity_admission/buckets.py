@@ -78,6 +78,7 @@ class Bucket:
             lacks_ns = 0
         elif lacks_ns > burst_ns:
             lacks_ns = burst_ns
+            cells[at] = now_ns + burst_ns  # As `take` leaves it, whether or not there is a token.
         lacks_ns += token_ns
         left_ns = burst_ns - lacks_ns
         if left_ns < 0:
