@@ -16,19 +16,19 @@ import hmac
 import secrets
 import socket
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from decimal import Decimal, InvalidOperation
-from typing import Any, Final, Self
+from decimal import InvalidOperation
+from typing import Final, Self
 
 from google.protobuf.message import DecodeError
 
 from trinity.price.v1 import price_pb2
 from trinity.report.v1 import report_pb2
+from trinity_client.udp_link import Link, Question
 from trinity_client.udp_opening import UdpSessionKey, open_udp_session
+from trinity_client.udp_values import AT_PRICES, AT_REPORTS, UdpPrice, UdpUsage, error_of, outcome_of, time_of
 from trinity_core import udp_frame
 from trinity_core.errors import Reason, TrinityError
-from trinity_core.prices import Method, State, Tier
+from trinity_core.prices import Method
 from trinity_core.udp_cookie import CLIENT_BYTES, COOKIE_BYTES
 from trinity_core.udp_frame import Frame
 from trinity_core.udp_mac import SessionMacs
@@ -39,58 +39,6 @@ DATAGRAM_ASSETS_MAX: Final = 16
 
 _SPARE_S: Final = 60
 """A session that has less left is replaced."""
-_OWN_REASONS: Final = {
-    "SESSION": Reason.MISSING_KEY,
-    "PRICES": Reason.UNKNOWN_PATH,
-    "REPORTS": Reason.UNKNOWN_PATH,
-}
-"""Reasons that datagrams alone have."""
-_AT_PRICES: Final = ("field=assets", "only the port for reports answers that, and this is the one for prices")
-_AT_REPORTS: Final = ("field=payload", "only the port for prices answers that, and this is the one for reports")
-
-
-@dataclass(frozen=True, slots=True)
-class UdpPrice:
-    """One price, as a datagram tells it."""
-
-    asset: str
-    price: Decimal
-    """In USD, exactly as computed."""
-    state: State
-    """How far it can be trusted; judged when the datagram left."""
-    tier: Tier
-    """Where the answer came from."""
-    source_count: int
-    receive_time: datetime
-    """When the newest quote in it was received, UTC."""
-    sequence: int
-    server_time: datetime
-    """When the datagram left, UTC, in whole seconds."""
-    sandbox: bool
-    """The price is simulated and must not be used as a market price."""
-
-
-@dataclass(frozen=True, slots=True)
-class UdpUsage:
-    """Totals of the key that opened the session."""
-
-    billed_today: int
-    billed_this_month: int
-    remaining: int | None
-    """What is left of the month's quota; None where nothing bounds it."""
-    read_time: datetime
-
-
-@dataclass(slots=True, eq=False)
-class _Question:
-    """What is asked until it is answered, by any of its tries."""
-
-    take: Callable[[Frame], bool]
-    """Takes a reply; True once nothing more is wanted."""
-    done: asyncio.Event
-    cookied: bool = False
-    complete: bool = False
-    refused: bool = False
 
 
 class UdpClient:
@@ -128,13 +76,13 @@ class UdpClient:
         self._http, self._key = http, key
         self._timeout_s, self._tries = timeout_ms / 1_000, tries
         self._clock = clock or SystemClock()
-        self._links: dict[str, _Link] = {}
+        self._links: dict[str, Link] = {}
         self._opening = asyncio.Lock()
         self._session = session
         self._macs = None if session is None else SessionMacs(session.session_key)
         self._sequence = 0
         self._cookie = secrets.token_bytes(CLIENT_BYTES) + bytes(COOKIE_BYTES - CLIENT_BYTES)
-        self._asked: dict[bytes, tuple[_Question, bytes, SessionMacs | None]] = {}
+        self._asked: dict[bytes, tuple[Question, bytes, SessionMacs | None]] = {}
         self.forged = 0
         """Replies that were not what they have to be: a wrong MAC, an unknown question, no frame at all."""
 
@@ -181,9 +129,9 @@ class UdpClient:
             raise self._silence("reports")
         totals = told[-1]
         if totals.reason:
-            raise _error(totals.reason, totals.detail, elsewhere=_AT_PRICES)
+            raise error_of(totals.reason, totals.detail, elsewhere=AT_PRICES)
         remaining = None if totals.unlimited else totals.remaining
-        return UdpUsage(totals.billed_today, totals.billed_this_month, remaining, _time(totals.read_unix))
+        return UdpUsage(totals.billed_today, totals.billed_this_month, remaining, time_of(totals.read_unix))
 
     async def _prices(
         self, assets: Sequence[str], method: Method | None, max_age_ms: int | None
@@ -196,10 +144,10 @@ class UdpClient:
         def take(frame: Frame) -> bool:
             reply = price_pb2.UdpReply.FromString(frame.payload)
             for result in reply.results:
-                outcomes.setdefault(result.asset, _outcome(result, reply))
+                outcomes.setdefault(result.asset, outcome_of(result, reply))
             rest: TrinityError | None = None
             if reply.reason:
-                rest = _error(reply.reason, reply.detail, elsewhere=_AT_REPORTS)
+                rest = error_of(reply.reason, reply.detail, elsewhere=AT_REPORTS)
             elif frame.flags & udp_frame.TRUNCATED:
                 rest = TrinityError(
                     Reason.NO_PRICE, f"the answer does not fit into a datagram; ask {reply.more} over HTTPS"
@@ -216,7 +164,7 @@ class UdpClient:
         """Send a question until it is answered; False where it never is."""
         await self._keep_session()
         link = await self._link(port)
-        question = _Question(take, asyncio.Event(), cookied=len(assets) > 1)
+        question = Question(take, asyncio.Event(), cookied=len(assets) > 1)
         sent: list[bytes] = []
         tries = self._tries
         try:
@@ -240,7 +188,7 @@ class UdpClient:
             link.waiting.discard(question)
         return question.complete
 
-    def _send(self, link: _Link, question: _Question, payload: bytes) -> bytes:
+    def _send(self, link: Link, question: Question, payload: bytes) -> bytes:
         """One try; its request id."""
         request_id = secrets.token_bytes(8)
         session, macs = self._session, self._macs
@@ -297,7 +245,7 @@ class UdpClient:
             self._session = await open_udp_session(self._http, self._key)
             self._macs, self._sequence = SessionMacs(self._session.session_key), 0
 
-    async def _link(self, port: str) -> _Link:
+    async def _link(self, port: str) -> Link:
         link = self._links.get(port)
         if link is None:
             address = self._addresses[port]
@@ -306,7 +254,7 @@ class UdpClient:
                 raise ValueError(f"{port}: {address!r} is no address; write it as 127.0.0.1:2679")
             try:
                 _, link = await asyncio.get_running_loop().create_datagram_endpoint(
-                    lambda: _Link(self._receive),
+                    lambda: Link(self._receive),
                     remote_addr=(host.strip("[]"), int(number)),
                     proto=socket.IPPROTO_UDP,
                 )
@@ -321,72 +269,3 @@ class UdpClient:
             f"no answer from {self._addresses[port]} to {self._tries} datagrams; "
             "silence is also how a gateway meets a wrong key, a wrong clock and who asks too much",
         )
-
-
-class _Link(asyncio.DatagramProtocol):
-    """One socket."""
-
-    def __init__(self, receive: Callable[[bytes], None]) -> None:
-        self._receive = receive
-        self._transport: Any = None
-        self.waiting: set[_Question] = set()
-        """Questions that a reply is awaited for."""
-
-    def connection_made(self, transport: Any) -> None:
-        self._transport = transport
-
-    def send(self, datagram: bytes, question: _Question) -> None:
-        """Send a try of a question."""
-        self.waiting.add(question)
-        self._transport.sendto(datagram)
-
-    def datagram_received(self, data: bytes, addr: Any) -> None:
-        self._receive(data)
-
-    def error_received(self, exc: Exception) -> None:
-        """The network says that nobody listens there."""
-        for question in self.waiting:
-            question.refused = True
-            question.done.set()
-
-    def close(self) -> None:
-        self._transport.close()
-
-
-def _outcome(result: price_pb2.UdpResult, reply: price_pb2.UdpReply) -> UdpPrice | TrinityError:
-    if result.reason:
-        return _error(result.reason, result.detail)
-    return UdpPrice(
-        asset=result.asset,
-        price=Decimal(result.price),
-        state=State(result.state),
-        tier=Tier(result.tier),
-        source_count=result.source_count,
-        receive_time=datetime.fromtimestamp(result.receive_unix_ms / 1_000, UTC),
-        sequence=result.sequence,
-        server_time=_time(reply.server_unix),
-        sandbox=reply.sandbox,
-    )
-
-
-def _error(reason: str, detail: str, *, elsewhere: tuple[str, str] | None = None) -> TrinityError:
-    """What the gateway says; `elsewhere` is the detail by which the other port refuses, and what that means."""
-    if elsewhere is not None and (reason, detail) == (Reason.INVALID_FIELD, elsewhere[0]):
-        return TrinityError(Reason.UNKNOWN_PATH, elsewhere[1])
-    known = _OWN_REASONS.get(reason)
-    if known is None:
-        try:
-            known = Reason(reason)
-        except ValueError:
-            known = Reason.BACKEND_ERROR
-    name, _, value = detail.partition("=")
-    return TrinityError(
-        known,
-        f"{reason} {detail}".strip(),
-        metadata={name: value} if value else {},
-        retry_after_ms=int(value) * 1_000 if name == "retry" and value.isdecimal() else None,
-    )
-
-
-def _time(unix_s: int) -> datetime:
-    return datetime.fromtimestamp(unix_s, UTC)
