@@ -111,8 +111,7 @@ class Mesh:
 def binary_pattern(session_id: str) -> bytes:
     """A binary request for BTC with room for id, time, sequence and MAC, in the order of docs/udp.md."""
     payload = b"\x0a\x03BTC"  # price.v1.UdpQuery: assets, one of them
-    size = HEAD_BYTES + len(payload) + MAC_BYTES
-    head = bytes((0xF1, FLAG_MAC)) + size.to_bytes(2, "big") + bytes(8) + bytes.fromhex(session_id) + bytes(8)
+    head = bytes((0xF1, FLAG_MAC)) + len(payload).to_bytes(2, "big") + bytes(8) + bytes.fromhex(session_id) + bytes(8)
     return head + payload + bytes(MAC_BYTES)
 
 

@@ -19,9 +19,9 @@ from trinity.price.v1 import price_pb2
 from trinity_cli.exits import CommandError, Exit
 from trinity_cli.output import SIMULATED, Column, Output, json_option, short_enum
 from trinity_cli.target import Target, read_ready, ready_path, resolve, target_options
-from trinity_cli.udp import Quoted, ask_udp
+from trinity_cli.udp import ask_udp
 from trinity_cli.venues import list_venues
-from trinity_client import PriceClient
+from trinity_client import PriceClient, UdpPrice
 from trinity_core.errors import Reason, TrinityError
 from trinity_mesh.channels import call, open_channel
 
@@ -201,10 +201,10 @@ def _http_status(address: str, key: str, path: str) -> int:
 
 async def _udp(target: Target, asset: str) -> Finding:
     try:
-        (result,) = await ask_udp(target, (asset,), timeout_s=1, tries=3)
+        (result,) = await ask_udp(target, (asset,), timeout_ms=1_000, tries=3)
     except CommandError as error:
         return Finding("udp", error.code, error.message, error.hint)
-    if isinstance(result, Quoted):
+    if isinstance(result, UdpPrice):
         return Finding("udp", Exit.OK, f"{result.state.name} at {target.udp}")
     return Finding("udp", Exit.UNAVAILABLE, f"{result.message} at {target.udp}")
 

@@ -15,17 +15,25 @@ from typing import Final
 _V4_IN_V6: Final = b"\0" * 10 + b"\xff\xff"
 
 
-def prefix_of(host: str) -> str:
-    """The /24 of an IPv4 address or the /56 of an IPv6 address, as the key of its bucket.
+def source_of(host: str) -> bytes:
+    """An address, packed: 4 or 16 bytes.
 
     `host` is as the socket gives it; an IPv4 address mapped into IPv6 counts as IPv4.
     """
     if ":" not in host:
-        return host[: host.rindex(".")]
+        return socket.inet_aton(host)
     packed = socket.inet_pton(socket.AF_INET6, host.partition("%")[0])
-    if packed.startswith(_V4_IN_V6):
-        return ".".join(map(str, packed[12:15]))
-    return packed[:7].hex()
+    return packed[12:] if packed.startswith(_V4_IN_V6) else packed
+
+
+def host_of(source: bytes) -> str:
+    """The address as people write it."""
+    return socket.inet_ntop(socket.AF_INET if len(source) == 4 else socket.AF_INET6, source)
+
+
+def prefix_of(source: bytes) -> bytes:
+    """The /24 of an IPv4 address or the /56 of an IPv6 address (packed), as the key of its bucket."""
+    return source[:3] if len(source) == 4 else source[:7]
 
 
 class Allowance:
@@ -36,13 +44,13 @@ class Allowance:
         self._token_ns = int(1e9 / per_s)
         self._burst_ns = self._token_ns * burst
         self._generation_max = max(1, prefixes_max // 2)
-        self._young: dict[str, int] = {}
-        self._old: dict[str, int] = {}
+        self._young: dict[bytes, int] = {}
+        self._old: dict[bytes, int] = {}
 
     def __len__(self) -> int:
         return len(self._young) + len(self._old)
 
-    def take(self, prefix: str, *, now_ns: int, count: int = 1) -> bool:
+    def take(self, prefix: bytes, *, now_ns: int, count: int = 1) -> bool:
         """Take `count` tokens out of the prefix's bucket; False, and none taken, when it holds fewer.
 
         `now_ns` is monotonic time.

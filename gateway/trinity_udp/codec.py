@@ -1,23 +1,20 @@
-"""The datagram protocol, bytes in and bytes out: what kind, which queries, which answer. No socket, no clock.
+"""The datagram protocol, bytes in: what kind, and of text which queries. No socket, no clock.
 
-docs/udp.md is the specification. Every answer has a full form and, where the caller's
-bytes do not earn that much, a shorter one; `fit` takes the longest that its bound allows.
+docs/udp.md is the specification; `binary` reads the other form, `answers` is the way out.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
 from enum import Enum, StrEnum
-from itertools import accumulate
-from typing import Final
+from typing import Final, Protocol
 
 import msgspec
 
 from trinity.price.v1 import price_pb2
 from trinity_admission.udp_sessions import Claim
-from trinity_core.errors import Reason
-from trinity_core.prices import State
+from trinity_core.udp_cookie import CLIENT_BYTES, COOKIE_BYTES
+from trinity_core.udp_frame import Frame
 from trinity_core.udp_mac import MAC_BYTES
 from trinity_core.udp_session import parse_session_id
 from trinity_udp.drops import Drop
@@ -41,38 +38,10 @@ _SESSION_OPTIONS: Final = frozenset({"s", "t", "q", "m"})
 _COOKIE_OPTION: Final = "c"
 _NUMBER: Final = re.compile("0|[1-9][0-9]{0,11}")
 _SEQUENCES: Final = 1 << 32
+_COOKIE: Final = re.compile(f"(?:[0-9A-Fa-f]{{{2 * CLIENT_BYTES}}}){{1,{COOKIE_BYTES // CLIENT_BYTES}}}")
 _MAC: Final = re.compile(f"[0-9A-Fa-f]{{{2 * MAC_BYTES}}}")
 _ASSET: Final = re.compile("[A-Za-z0-9]{1,16}")
 _ID: Final = re.compile("[A-Za-z0-9][A-Za-z0-9_-]{0,15}")
-
-TRUNCATED: Final = b"ERR - TRUNCATED more=/v1/prices:batchGet\n"
-"""Last line of a reply that could not hold all answers; names the HTTPS path that can."""
-TRUNCATED_REPORTS: Final = b"ERR - TRUNCATED more=/reports/summary\n"
-"""Likewise at the port for reports."""
-
-PRICE_HELP: Final = (
-    """\
-OK {id} HELP
-GET BTC USD [id=7]   price: OK <id> <asset> <price> USD <unix seconds> <sources> <state>
-                     state F fresh, D delayed, V divergent; a * after it: simulated, not a market price
-PING | TIME | HELP   several lines make a batch; add spaces to earn a longer answer (3 bytes for 1)
-""",
-    "OK GET BTC USD | PING | TIME\n",
-    "OK GET BTC USD\n",
-    "OK GET BTC\n",
-)
-"""Forms of the answer to HELP at the port for prices, longest first."""
-REPORT_HELP: Final = (
-    """\
-OK {id} HELP
-USAGE [id=7] s=<session> t=<unix seconds> q=<sequence> m=<MAC>   totals of the key that opened the session:
-                     OK <id> USAGE day=<billed today> month=<billed this month> left=<of the quota, or -> <unix seconds>
-PING | TIME | HELP   several lines make a batch; POST /v1/udp/sessions opens a session
-""",
-    "OK USAGE s= t= q= m= | PING | TIME\n",
-    "OK USAGE\n",
-)
-"""Likewise at the port for reports."""
 
 
 class Kind(Enum):
@@ -106,8 +75,24 @@ class Refusal(StrEnum):
 _COMMANDS: Final = {command.value: command for command in Command}
 
 
+class Form(Protocol):
+    """How answers to a binary query are written: as parts of its reply's payload, which are simply put together."""
+
+    def price(self, price: price_pb2.Price, tier: int) -> bytes:
+        """A price."""
+        ...
+
+    def totals(self, *, day: int, month: int, left: int | None, unix_s: int) -> bytes:
+        """A key's totals."""
+        ...
+
+    def error(self, asset: str, reason: str, fact: str) -> bytes:
+        """A reason; of the whole query where `asset` is empty."""
+        ...
+
+
 class Query(msgspec.Struct, frozen=True, gc=False):
-    """One line of a text datagram."""
+    """One line of a text datagram, or a binary datagram."""
 
     command: Command
     size: int
@@ -122,11 +107,28 @@ class Query(msgspec.Struct, frozen=True, gc=False):
     """Name of the part that cannot be taken; empty for a sound line."""
     claim: Claim | None = None
     """What the line says of its session; None where it has none."""
+    cookie: bytes | None = None
+    """The cookie of the line: the client's part alone, or all of it; None where it has none."""
+    method: str = ""
+    """How the price is to be made; empty for as the replica has it."""
+    max_age_ms: int = 0
+    """Oldest price that is wanted; 0 for any."""
+    frame: Frame | None = None
+    """The binary datagram; None for text."""
+    form: Form | None = None
+    """Writes the answers to a binary datagram; None for text."""
+    overhead: int = 0
+    """Bytes of a reply that are no answer."""
 
     @property
     def bound(self) -> int:
-        """Most bytes that all answers to the line may have."""
-        return self.size * EARNED_FACTOR
+        """Most bytes that all answers to the line may have, unless its source has proven its address."""
+        return self.size * EARNED_FACTOR - self.overhead
+
+    @property
+    def room(self) -> int:
+        """Most bytes that they may have at all."""
+        return DATAGRAM_BYTES_MAX - self.overhead
 
 
 def classify(datagram: bytes) -> Kind | Drop:
@@ -178,6 +180,7 @@ def _parse_line(line: str, size: int) -> Query | Drop:
     if command is None:
         return Drop.RESPONSE if words[0] in _REPLY_WORDS else Drop.UNKNOWN_COMMAND
     mark = wrong = ""
+    cookie: bytes | None = None
     plain: list[str] = []
     session: list[tuple[str, str]] = []
     for word in words[1:]:
@@ -185,7 +188,9 @@ def _parse_line(line: str, size: int) -> Query | Drop:
         if not equals:
             plain.append(word)
         elif key == _COOKIE_OPTION:
-            return Drop.SESSION_UNSUPPORTED
+            if cookie is not None or not _COOKIE.fullmatch(value) or len(value) == 4 * CLIENT_BYTES:
+                return Drop.COOKIE_MALFORMED
+            cookie = bytes.fromhex(value)
         elif key in _SESSION_OPTIONS:
             session.append((key, value))
         elif key == "id" and not mark and _ID.fullmatch(value):
@@ -196,16 +201,22 @@ def _parse_line(line: str, size: int) -> Query | Drop:
     if isinstance(claim, Drop):
         return claim
     if command is not Command.GET:
-        return Query(command, size, id=mark, wrong=wrong or ("words" if plain else ""), claim=claim)
+        wrong = wrong or ("words" if plain else "")
+        return Query(command, size, id=mark, wrong=wrong, claim=claim, cookie=cookie)
     assets = tuple(plain[0].upper().split(",")) if plain else ()
-    if not assets or not all(map(_ASSET.fullmatch, assets)):
-        return Query(command, size, id=mark, wrong="assets", claim=claim)
+    if not assets or not all(map(is_asset, assets)):
+        return Query(command, size, id=mark, wrong="assets", claim=claim, cookie=cookie)
     quoted = len(plain) > 1
     if quoted and plain[1].upper() != "USD":
         wrong = wrong or "quote"
     elif len(plain) > 2:
         wrong = wrong or "words"
-    return Query(command, size, id=mark, assets=assets, quoted=quoted, wrong=wrong, claim=claim)
+    return Query(command, size, id=mark, assets=assets, quoted=quoted, wrong=wrong, claim=claim, cookie=cookie)
+
+
+def is_asset(text: str) -> bool:
+    """Whether a word can be the id of an asset."""
+    return _ASSET.fullmatch(text) is not None
 
 
 def _claim(line: str, session: list[tuple[str, str]]) -> Claim | Drop:
@@ -226,69 +237,6 @@ def _claim(line: str, session: list[tuple[str, str]]) -> Claim | Drop:
     return Claim(session_id, int(told["t"]), int(told["q"]), bytes.fromhex(told["m"]), signed.encode("ascii"))
 
 
-def render_price(query: Query, price: price_pb2.Price, *, bound: int) -> bytes:
-    """The line that answers with a price, in the longest form of at most `bound` bytes; empty when none fits.
-
-    Full: `OK <id or -> BTC 67000.10 USD 1767322800 6 F`. Compact, only what was asked for and
-    the state: `OK BTC 67000.10 USD F`, at need without `USD`. A star after the state says that
-    the price is simulated. Where no price fits: how long the line would have to be.
-    """
-    state = State(price.state).letter + ("*" if price.sandbox else "")
-    asset, value = price.asset, price.price
-    full = f"OK {query.id or '-'} {asset} {value} USD {price.receive_time.seconds} {price.source_count} {state}\n"
-    if len(full) <= bound:
-        return full.encode("ascii")
-    mark = f"{query.id} " if query.id else ""
-    shortest = f"OK {mark}{asset} {value} {state}\n"
-    padding = f"ERR {query.id or '-'} PADDING"
-    forms = (
-        f"OK {mark}{asset} {value} USD {state}\n" if query.quoted else "",
-        shortest,
-        f"{padding} need={-(-len(shortest) // EARNED_FACTOR)}\n",
-        f"{padding}\n",
-    )
-    return fit(forms, bound)
-
-
-def render_usage(query: Query, *, day: int, month: int, left: int | None, unix_s: int, bound: int) -> bytes:
-    """The line that answers with a key's totals as read at `unix_s`; `left` is None where nothing bounds it."""
-    quota = "-" if left is None else left
-    return fit((f"OK {query.id or '-'} USAGE day={day} month={month} left={quota} {unix_s}\n",), bound)
-
-
-def render_error(query: Query, reason: Reason | Refusal, *, bound: int, fact: str = "") -> bytes:
-    """The line that answers with a reason, with `fact` (`age=93`) where it fits; empty when nothing fits."""
-    mark = query.id or "-"
-    return fit((f"ERR {mark} {reason} {fact}\n" if fact else "", f"ERR {mark} {reason}\n"), bound)
-
-
-def render_pong(query: Query, *, bound: int) -> bytes:
-    """The answer to PING."""
-    return fit((f"OK {query.id or '-'} PONG\n",), bound)
-
-
-def render_time(query: Query, *, unix_s: int, bound: int) -> bytes:
-    """The answer to TIME: the server's unix time in seconds."""
-    return fit((f"OK {query.id or '-'} TIME {unix_s}\n", f"{unix_s}\n"), bound)
-
-
-def render_help(query: Query, forms: Sequence[str], *, bound: int) -> bytes:
-    """The answer to HELP; in its short forms nothing but an example to type."""
-    return fit((form.replace("{id}", query.id or "-") for form in forms), bound)
-
-
-def fit(forms: Iterable[str], bound: int) -> bytes:
-    """The first form that is not empty and has at most `bound` bytes; empty when there is none."""
-    for form in forms:
-        if form and len(form) <= bound:
-            return form.encode("ascii")
-    return b""
-
-
-def pack(answers: Sequence[bytes], truncated: bytes = TRUNCATED) -> tuple[bytes, int]:
-    """The answers as one reply, and how many of them are whole in it; `truncated` is its end where not all fit."""
-    reply = b"".join(answers)
-    if len(reply) <= DATAGRAM_BYTES_MAX:
-        return reply, len(answers)
-    end = reply.rindex(b"\n", 0, DATAGRAM_BYTES_MAX - len(truncated)) + 1
-    return reply[:end] + truncated, sum(upto <= end for upto in accumulate(map(len, answers)))
+def marked_wrong(query: Query, part: str) -> Query:
+    """The query, of which a part cannot be taken."""
+    return msgspec.structs.replace(query, wrong=part)

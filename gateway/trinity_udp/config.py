@@ -15,6 +15,8 @@ class PortConfig:
     """Several workers share the addresses (SO_REUSEPORT). Off, a second endpoint on a port refuses to start."""
     batch_max: int = 64
     """Most datagrams answered before other work of the process gets its turn."""
+    batched: bool = True
+    """Receive and send a batch with one system call each (recvmmsg, sendmmsg), where the system has them."""
     receive_buffer_bytes: int = 4 << 20
     """Size asked for the socket's receive buffer; the system may grant less."""
     demo_per_s: float = 50.0

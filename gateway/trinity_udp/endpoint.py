@@ -3,32 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import logging
 import socket
 from collections.abc import Collection, Hashable
-from typing import Any, Final, Self, TypeVar, cast
+from typing import Any, Self, TypeVar
 
-from trinity_core.errors import Reason, TrinityError
+from trinity_core.errors import TrinityError
 from trinity_mesh.clock import Clock
 from trinity_udp.allowance import Allowance
-from trinity_udp.codec import DATAGRAM_BYTES_MAX, EARNED_FACTOR
+from trinity_udp.batches import Address, Batches, batches_of
 from trinity_udp.config import PortConfig
-from trinity_udp.desk import Desk, Reply
+from trinity_udp.desk import Desk
 from trinity_udp.doors import Doors, OpenDoors
 from trinity_udp.drops import Drop, Tally
 from trinity_udp.lookups import Lookups
 from trinity_udp.purpose import Deferred, Purpose
+from trinity_udp.quick import Quick
+from trinity_udp.reply import Reply
+from trinity_udp.sockets import FAMILY_MISSING, bind, refusal, resolve, spell
 
 S = TypeVar("S", bound=Hashable)
 F = TypeVar("F")
 
 log = logging.getLogger(__name__)
-
-Address = tuple[str, int] | tuple[str, int, int, int]
-"""A peer, as the socket names it."""
-
-_FAMILY_MISSING: Final = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL})
 
 
 class Endpoint:
@@ -42,6 +39,7 @@ class Endpoint:
         lookups: Lookups[S, F] | None,
         clock: Clock,
         doors: Doors | None = None,
+        quick: Quick | None = None,
     ) -> None:
         """An endpoint that is not open yet.
 
@@ -51,6 +49,7 @@ class Endpoint:
             lookups: ask for what is not at hand, and are closed with the endpoint; None where nobody can be asked.
             clock: the machine's.
             doors: lets lines in and counts; None for no sessions and no count.
+            quick: the short way of plain questions; None where all go the long one.
         """
         self._config = config
         # What is looked up and found is a matter between these two, which the caller has matched.
@@ -59,6 +58,7 @@ class Endpoint:
         self._lookups: Lookups[Any, Any] | None = lookups
         self._sockets: list[socket.socket] = []
         self._doors = doors or OpenDoors()
+        self._quick = quick
         self._sending: set[asyncio.Task[None]] = set()
         self.tally = Tally()
         """What was received, answered and dropped."""
@@ -74,7 +74,7 @@ class Endpoint:
     @property
     def addresses(self) -> tuple[str, ...]:
         """Where it listens, as "host:port" or "[host]:port"."""
-        return tuple(_spell(bound.getsockname()) for bound in self._sockets)
+        return tuple(spell(bound.getsockname()) for bound in self._sockets)
 
     async def start(self) -> None:
         """Bind and listen. Raises TrinityError BACKEND_UNAVAILABLE that names an address it cannot have.
@@ -85,24 +85,25 @@ class Endpoint:
         missing: list[TrinityError] = []
         try:
             for text in self._config.listen:
-                for family, address in await _resolve(loop, text):
+                for family, address in await resolve(loop, text):
                     try:
-                        self._sockets.append(self._bind(family, address))
+                        self._sockets.append(bind(self._config, family, address))
                     except OSError as error:
-                        refusal = _refusal(_spell(address), error)
-                        if error.errno not in _FAMILY_MISSING:
-                            raise refusal from error
-                        missing.append(refusal)
+                        lacking = refusal(spell(address), error)
+                        if error.errno not in FAMILY_MISSING:
+                            raise lacking from error
+                        missing.append(lacking)
             if not self._sockets:
                 raise missing[0]
         except BaseException:
             self._close_sockets()
             raise
-        for refusal in missing:
-            log.warning("%s; going on without it", refusal.message)
+        for lacking in missing:
+            log.warning("%s; going on without it", lacking.message)
         self._desk = self._make_desk([bound.getsockname()[1] for bound in self._sockets])
         for bound in self._sockets:
-            loop.add_reader(bound, self._on_readable, bound)
+            batches = batches_of(bound, batch_max=self._config.batch_max, batched=self._config.batched)
+            loop.add_reader(bound, self._on_readable, bound, batches)
 
     async def close(self) -> None:
         """Stop listening; whoever waits for a look-up is not answered."""
@@ -113,29 +114,39 @@ class Endpoint:
         await asyncio.gather(*self._sending)
         self._close_sockets()
 
-    def _on_readable(self, bound: socket.socket) -> None:
+    def _on_readable(self, bound: socket.socket, batches: Batches) -> None:
         """Answer what has arrived, at most `batch_max` datagrams; the loop comes back while there is more."""
-        tally = self.tally
+        tally, desk = self.tally, self._desk
+        received, failed = batches.receive()
+        tally.dropped[Drop.RECEIVE_FAILED] += failed
+        tally.received += len(received)
         mono_ns, unix_ns = self._clock.monotonic_ns(), self._clock.unix_ns()
-        for _ in range(self._config.batch_max):
+        put = bytes_in = bytes_out = 0
+        strict = self._doors.strict
+        for datagram, source, port, where in received:
+            bytes_in += len(datagram)
             try:
-                # One byte more than is allowed, so that a longer datagram shows.
-                datagram, address = bound.recvfrom(DATAGRAM_BYTES_MAX + 1)
-            except BlockingIOError:
-                return
-            except OSError:
-                tally.drop(Drop.RECEIVE_FAILED)
-                continue
-            tally.received += 1
-            tally.bytes_in += len(datagram)
-            try:
-                reply = self._desk.handle(datagram, address[0], address[1], mono_ns=mono_ns, unix_ns=unix_ns)
+                reply = desk.take(datagram, source, port, mono_ns, unix_ns)
             except Exception as error:
                 self._unforeseen(error)
                 continue
-            self._send(bound, reply, address, len(datagram))
+            if reply.data:
+                if strict or len(reply.data) > reply.limit:
+                    self._send(bound, reply, batches.address(where))
+                else:
+                    batches.put(where, reply)
+                    put += 1
+                    bytes_out += len(reply.data)
             for deferred in reply.deferred:
-                self._look_up(bound, deferred, address)
+                self._look_up(bound, deferred, batches.address(where))
+        tally.bytes_in += bytes_in
+        if put:
+            for reply, reason in batches.flush():
+                put -= 1
+                bytes_out -= len(reply.data)
+                self._unsent(reply, reason)
+            tally.replied += put
+            tally.bytes_out += bytes_out
 
     def _look_up(self, bound: socket.socket, deferred: Deferred[Any], address: Address) -> None:
         self.tally.looked_up += 1
@@ -146,19 +157,18 @@ class Endpoint:
             except Exception as error:
                 self._unforeseen(error)
             else:
-                self._send(bound, reply, address, deferred.query.size)
+                self._send(bound, reply, address)
 
         if self._lookups is None:
-            reply = self._desk.without_lookup(deferred, unix_ns=self._clock.unix_ns())
-            self._send(bound, reply, address, deferred.query.size)
+            self._send(bound, self._desk.without_lookup(deferred, unix_ns=self._clock.unix_ns()), address)
         elif not self._lookups.submit(deferred.subject, deliver):
-            self._send(bound, self._desk.crowded_out(deferred), address, deferred.query.size)
+            self._send(bound, self._desk.crowded_out(deferred, unix_ns=self._clock.unix_ns()), address)
 
-    def _send(self, bound: socket.socket, reply: Reply[Any], address: Address, earned_by: int) -> None:
-        """Send an answer; `earned_by` is the number of bytes that came for it, the last guard of the bound."""
+    def _send(self, bound: socket.socket, reply: Reply, address: Address) -> None:
+        """Send one answer by itself; the last guard of the bound of bytes."""
         if not reply.data:
             return
-        if len(reply.data) > earned_by * EARNED_FACTOR:
+        if len(reply.data) > reply.limit:
             self._unsent(reply, Drop.AMPLIFICATION)
         elif not self._doors.strict:
             self._hand_over(bound, reply, address)
@@ -169,7 +179,7 @@ class Endpoint:
         else:
             self._unsent(reply, Drop.SEND_BLOCKED)
 
-    async def _send_when_safe(self, bound: socket.socket, reply: Reply[Any], address: Address) -> None:
+    async def _send_when_safe(self, bound: socket.socket, reply: Reply, address: Address) -> None:
         """Send an answer once its count outlives the machine."""
         try:
             await self._doors.committed()
@@ -178,7 +188,7 @@ class Endpoint:
         else:
             self._hand_over(bound, reply, address)
 
-    def _hand_over(self, bound: socket.socket, reply: Reply[Any], address: Address) -> None:
+    def _hand_over(self, bound: socket.socket, reply: Reply, address: Address) -> None:
         try:
             bound.sendto(reply.data, address)
         except BlockingIOError:
@@ -189,11 +199,10 @@ class Endpoint:
             self.tally.replied += 1
             self.tally.bytes_out += len(reply.data)
 
-    def _unsent(self, reply: Reply[Any], reason: Drop) -> None:
+    def _unsent(self, reply: Reply, reason: Drop) -> None:
         """The kernel did not get an answer that was counted."""
         self.tally.drop(reason)
-        for entry in reply.entries:
-            entry.unsent()
+        self._desk.unsent(reply)
 
     def _unforeseen(self, error: Exception) -> None:
         """Count an error of ours; log the first and then one of a thousand, since strangers may cause them at will."""
@@ -211,47 +220,10 @@ class Endpoint:
             own_ports=own_ports,
             tally=self.tally,
             doors=self._doors,
+            quick=self._quick,
         )
-
-    def _bind(self, family: socket.AddressFamily, address: Address) -> socket.socket:
-        bound = socket.socket(family, socket.SOCK_DGRAM)
-        try:
-            bound.setblocking(False)
-            bound.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self._config.receive_buffer_bytes)
-            if self._config.reuse_port:
-                bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-            if family == socket.AF_INET6:
-                bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            bound.bind(address)
-        except BaseException:
-            bound.close()
-            raise
-        return bound
 
     def _close_sockets(self) -> None:
         for bound in self._sockets:
             bound.close()
         self._sockets.clear()
-
-
-async def _resolve(loop: asyncio.AbstractEventLoop, text: str) -> list[tuple[socket.AddressFamily, Address]]:
-    host, colon, port = text.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]")
-    if not colon or not host or not port.isdecimal():
-        raise TrinityError(Reason.BACKEND_UNAVAILABLE, f"{text!r} is no address; write it as 127.0.0.1:2679")
-    try:
-        found = await loop.getaddrinfo(host, int(port), type=socket.SOCK_DGRAM, flags=socket.AI_PASSIVE)
-    except (OSError, OverflowError) as error:
-        raise _refusal(text, error) from error
-    return [(family, cast("Address", address)) for family, _, _, _, address in found]
-
-
-def _refusal(text: str, error: Exception) -> TrinityError:
-    return TrinityError(
-        Reason.BACKEND_UNAVAILABLE,
-        f"cannot listen for datagrams on {text}: {error}; is another `trinity up` running? choose another address",
-    )
-
-
-def _spell(address: Address) -> str:
-    return f"[{address[0]}]:{address[1]}" if ":" in address[0] else f"{address[0]}:{address[1]}"

@@ -14,6 +14,7 @@ from trinity.price.v1 import price_pb2
 from trinity_admission.principal import Principal
 from trinity_client import PriceBook, PriceClient
 from trinity_core.errors import TrinityError
+from trinity_core.prices import Method
 from trinity_mesh.clock import Clock
 from trinity_udp.asking import TotalsReader
 from trinity_udp.config import ReportUdpConfig, UdpConfig
@@ -21,6 +22,7 @@ from trinity_udp.doors import Doors
 from trinity_udp.endpoint import Endpoint
 from trinity_udp.lookups import Lookup, Lookups
 from trinity_udp.prices import Prices, Replica
+from trinity_udp.quick import Quick
 from trinity_udp.totals import KeptTotals, Totals, UsageTotals
 
 
@@ -33,6 +35,16 @@ class BookReplica:
     def get(self, asset: str, /) -> price_pb2.Price | None:
         """The newest price with the state that it has now; the same object until either changes."""
         return self._book.message(asset)
+
+
+def by_method(client: PriceClient) -> Lookup[str, price_pb2.Price]:
+    """Look-ups of an asset's id, with ":" and a method where one is asked for."""
+
+    async def lookup(subject: str, /) -> price_pb2.Price:
+        asset, _, method = subject.partition(":")
+        return await client.get(asset, method=Method[method.upper()] if method else None)
+
+    return lookup
 
 
 def make_endpoint(
@@ -58,7 +70,7 @@ def make_endpoint(
         config=config,
         replica=BookReplica(book),
         assets=assets,
-        lookup=None if client is None else client.get,
+        lookup=None if client is None else by_method(client),
         clock=clock,
         doors=doors,
     )
@@ -85,7 +97,9 @@ def make_price_endpoint(
             waiters_max=config.lookup_waiters_max,
         )
     purpose = Prices(replica=replica, assets=assets, demo=config.demo)
-    return Endpoint(config=config, purpose=purpose, lookups=lookups, clock=clock, doors=doors)
+    short = None if doors is None else doors.short
+    quick = None if short is None else Quick(replica=replica, doors=short, demo=config.demo)
+    return Endpoint(config=config, purpose=purpose, lookups=lookups, clock=clock, doors=doors, quick=quick)
 
 
 def make_report_endpoint(

@@ -15,7 +15,8 @@ from trinity_admission.asked import outcome_of_code
 from trinity_admission.principal import Principal
 from trinity_core.errors import Reason, TrinityError
 from trinity_core.usage import Outcome
-from trinity_udp import codec
+from trinity_udp import answers, helping
+from trinity_udp.binary import TotalsForm
 from trinity_udp.codec import Command, Query, Refusal
 from trinity_udp.doors import Caller
 from trinity_udp.purpose import Answer, Deferred, Tray
@@ -72,8 +73,9 @@ class UsageTotals:
     """Implements Purpose. The subject of a look-up is the holder of a key."""
 
     command = Command.USAGE
-    help = codec.REPORT_HELP
-    truncated = codec.TRUNCATED_REPORTS
+    help = helping.REPORT_HELP
+    truncated = answers.TRUNCATED_REPORTS
+    form = TotalsForm()
 
     def __init__(self, kept: KeptTotals) -> None:
         """`kept` is filled by whoever looks up."""
@@ -86,21 +88,21 @@ class UsageTotals:
             return
         holder = caller.principal
         if holder is None:
-            line = codec.render_error(query, Refusal.SESSION, bound=query.bound, fact=_OPEN)
+            line = answers.render_error(query, Refusal.SESSION, bound=query.bound, fact=_OPEN)
             tray.put(line, entry, Outcome.REFUSED)
             return
         known = self._kept.get(holder, mono_ns=tray.mono_ns, unix_s=tray.unix_s)
         if known is None:
-            tray.defer(query, holder, entry, bound=query.bound)
+            tray.defer(query, holder, entry, bound=query.bound, caller=caller)
         else:
             answer = _answer(query, known, bound=query.bound)
             tray.put(answer.line, entry, answer.outcome)
 
-    def settled(self, deferred: Deferred[Principal], outcome: Totals | TrinityError, *, unix_s: int) -> Answer:
+    def settled(self, deferred: Deferred[Principal], outcome: Totals | TrinityError, *, unix_ns: int) -> Answer:
         """The answer to what was looked up."""
         return _answer(deferred.query, outcome, bound=deferred.bound)
 
-    def unasked(self, deferred: Deferred[Principal], *, unix_s: int) -> Answer:
+    def unasked(self, deferred: Deferred[Principal], *, unix_ns: int) -> Answer:
         """The answer where nobody can be asked."""
         away = TrinityError(Reason.BACKEND_UNAVAILABLE, "nobody knows the totals")
         return _answer(deferred.query, away, bound=deferred.bound)
@@ -114,9 +116,9 @@ class UsageTotals:
 def _answer(query: Query, outcome: Totals | TrinityError, *, bound: int) -> Answer:
     if isinstance(outcome, TrinityError):
         fact = "" if outcome.retry_after_ms is None else f"retry={-(-outcome.retry_after_ms // 1_000)}"
-        line = codec.render_error(query, outcome.reason, bound=bound, fact=fact)
+        line = answers.render_error(query, outcome.reason, bound=bound, fact=fact)
         return Answer(line, outcome_of_code(outcome.row.code))
-    line = codec.render_usage(
+    line = answers.render_usage(
         query, day=outcome.day, month=outcome.month, left=outcome.left, unix_s=outcome.unix_s, bound=bound
     )
     return Answer(line, Outcome.SERVED)

@@ -29,7 +29,7 @@ from typing import Final, NoReturn
 from trinity_admission import refusals
 from trinity_admission.admitted import Admitted
 from trinity_admission.asked import outcome_of_code
-from trinity_admission.fast_pass import FastPass
+from trinity_admission.fast_pass import FastPass, UnkeyedPass
 from trinity_admission.held_key import NEVER_NS, HeldKey
 from trinity_admission.keyring import Keyring
 from trinity_admission.quota import Lease, Take, until_reset_ms
@@ -201,12 +201,15 @@ class Admission:
 
     def unkeyed(self, name: str, *, transport: Transport, method: str, assets: tuple[str, ...] | None) -> Admitted:
         """Let a caller without a key in, to be counted under `name`; there are no bounds but the adapter's own."""
-        seat = self._unkeyed.get(name)
-        if seat is None:
-            if len(self._unkeyed) >= _UNKEYED_MAX:
-                raise ValueError(f"{name} is one name too many for callers without keys")
-            seat = self._unkeyed[name] = Seat(name)
+        seat = self._unkeyed_seat(name)
         return Admitted(self, seat, transport=transport, method=method, scopes=(), address="", assets=assets)
+
+    def unkeyed_pass(self, name: str, *, transport: Transport, method: str) -> UnkeyedPass | None:
+        """A short way for such callers' answers that are at hand; None where they have to go the long one."""
+        if self.counts.strict:
+            return None
+        seat = self._unkeyed_seat(name)
+        return UnkeyedPass(seat, counts=self.counts, assets=self.assets, transport=transport, method=method)
 
     async def run(self) -> None:
         """End streams whose keys are good no more, and let go of what is not needed, until cancelled."""
@@ -236,6 +239,14 @@ class Admission:
                 seat.forget_slots()
             for key_id in [key_id for key_id in self._seats if self._keyring.get(key_id) is None]:
                 del self._seats[key_id]
+
+    def _unkeyed_seat(self, name: str) -> Seat:
+        seat = self._unkeyed.get(name)
+        if seat is None:
+            if len(self._unkeyed) >= _UNKEYED_MAX:
+                raise ValueError(f"{name} is one name too many for callers without keys")
+            seat = self._unkeyed[name] = Seat(name)
+        return seat
 
     def _seat(self, held: HeldKey) -> Seat:
         seat = self._seats.get(held.key_id)

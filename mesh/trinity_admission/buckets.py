@@ -52,8 +52,8 @@ class Bucket:
         self.token_ns = -int(-_S // rate_per_s)
         self.burst_ns = self.token_ns * burst
 
-    def take(self, now_ns: int) -> int:
-        """Take a token: 0, or how long to wait for one, nanoseconds, and none is taken.
+    def take(self, now_ns: int, count: int = 1) -> int:
+        """Take a token, or `count`: 0, or how long to wait for them, nanoseconds, and none is taken.
 
         `now_ns` is monotonic time.
         """
@@ -63,7 +63,7 @@ class Bucket:
         elif full_at - now_ns > self.burst_ns:
             # The bucket was greater before, or its cell is older than the machine's clock.
             full_at = self._cells[self._at] = now_ns + self.burst_ns
-        after = full_at + self.token_ns
+        after = full_at + self.token_ns * count
         wait_ns = after - now_ns - self.burst_ns
         if wait_ns > 0:
             return wait_ns
@@ -78,6 +78,7 @@ class Bucket:
             lacks_ns = 0
         elif lacks_ns > burst_ns:
             lacks_ns = burst_ns
+            cells[at] = now_ns + burst_ns  # As `take` leaves it, whether or not there is a token.
         lacks_ns += token_ns
         left_ns = burst_ns - lacks_ns
         if left_ns < 0:

@@ -22,6 +22,8 @@ from trinity_mesh.clock import Clock
 if TYPE_CHECKING:
     from trinity_admission.ledger import Slot
 
+_SEVERAL_MAX: Final = 256
+"""Most sets of assets whose counters a pass has at hand."""
 _LINES: Final = 'ratelimit-policy: {}\r\nratelimit: "rate";r=%d;t=%d\r\n'
 
 
@@ -40,6 +42,7 @@ class FastPass:
         "_method",
         "_monotonic_ns",
         "_seat",
+        "_several",
         "_slots",
         "_transport",
         "_unix_ns",
@@ -73,11 +76,17 @@ class FastPass:
         self._method = method
         self._lines = _LINES.format(seat.policy).encode("ascii")
         self._slots: dict[str, Slot] = {}
+        self._several: dict[tuple[str, ...], tuple[Slot, ...]] = {}
 
     @property
     def over(self) -> bool:
         """The key's record was replaced, or is gone: the pass says None from now on."""
         return self._held.dropped
+
+    def good(self, now_ns: int, unix_ns: int) -> bool:
+        """Whether the key itself is good, by clocks that were read already."""
+        held = self._held
+        return not held.dropped and now_ns <= self._keyring.good_until_ns and unix_ns < held.expire_unix_ns
 
     def answer(self, asset: str) -> bytes | None:
         """Let one answer about one asset in, and count it as LOCAL: it must be handed to the kernel next.
@@ -114,6 +123,41 @@ class FastPass:
             lease.used += 1
         return self._lines % told
 
+    def answers_at(self, assets: tuple[str, ...], now_ns: int, unix_ns: int) -> tuple[Slot, ...] | None:
+        """Let one answer about each of the assets in, all or none, by clocks that were read already.
+
+        Only while the pass is `good`. Returns where they were counted, to be given back to `Counts`
+        should they not leave; None where the long way must be gone, and then nothing was counted.
+        """
+        slots = self._several.get(assets) or self._slots_of(assets)
+        if slots is None:
+            return None
+        seat, count = self._seat, len(slots)
+        lease = None
+        if self._leased:
+            lease = seat.lease
+            if lease is None or lease.over(unix_ns) or not lease.allows(now_ns, count) or lease.wants(now_ns):
+                return None
+        if seat.bucket.take(now_ns, count):
+            return None
+        if not counted(self._counts, slots):
+            return None
+        if lease is not None:
+            lease.used += count
+        return slots
+
+    def _slots_of(self, assets: tuple[str, ...]) -> tuple[Slot, ...] | None:
+        slots: list[Slot] = []
+        for asset in assets:
+            slot = self._slots.get(asset) or self._slot(asset)
+            if slot is None:
+                return None
+            slots.append(slot)
+        if len(self._several) >= _SEVERAL_MAX:
+            self._several.clear()
+        made = self._several[assets] = tuple(slots)
+        return made
+
     def _slot(self, asset: str) -> Slot | None:
         if asset not in self._assets:
             return None
@@ -123,3 +167,46 @@ class FastPass:
             return None
         self._slots[asset] = slot
         return slot
+
+
+class UnkeyedPass:
+    """Likewise for callers without a key, whom nothing bounds but the adapter itself: nothing but the count."""
+
+    __slots__ = ("_assets", "_counts", "_method", "_seat", "_slots", "_transport")
+
+    def __init__(
+        self, seat: Seat, *, counts: Counts, assets: frozenset[str], transport: Transport, method: str
+    ) -> None:
+        self._seat = seat
+        self._counts = counts
+        self._assets = assets
+        self._transport = transport
+        self._method = method
+        self._slots: dict[str, tuple[Slot, ...]] = {}
+
+    def answer(self, asset: str) -> tuple[Slot, ...] | None:
+        """Count one answer about one asset as LOCAL; None where the long way must be gone."""
+        slots = self._slots.get(asset)
+        if slots is None:
+            if asset not in self._assets:
+                return None
+            try:
+                slot = self._seat.slot(self._counts, self._transport, self._method, asset, Outcome.LOCAL)
+            except TrinityError:
+                return None
+            slots = self._slots[asset] = (slot,)
+        return slots if counted(self._counts, slots) else None
+
+
+def counted(counts: Counts, slots: tuple[Slot, ...]) -> bool:
+    """Count one answer in each of the slots; where one cannot be, none is."""
+    done = 0
+    try:
+        for slot in slots:
+            counts.count(slot)
+            done += 1
+    except TrinityError:
+        for slot in slots[:done]:
+            counts.give_back(slot)
+        return False
+    return True

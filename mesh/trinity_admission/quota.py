@@ -95,9 +95,9 @@ class Lease:
         """Whether the month has ended: another lease begins."""
         return unix_ns >= self.reset_unix_ns
 
-    def allows(self, now_ns: int) -> bool:
-        """Whether one more answer is within the lease."""
-        return now_ns < self._until_ns and (self._unlimited or self.used + self.reserved < self.allowed)
+    def allows(self, now_ns: int, count: int = 1) -> bool:
+        """Whether one more answer, or `count`, is within the lease."""
+        return now_ns < self._until_ns and (self._unlimited or self.used + self.reserved + count <= self.allowed)
 
     def take(self, now_ns: int, *, trust_ns: int) -> Take:
         """Ask for one answer; granted or trusted, it is reserved. `trust_ns` bounds how long nobody need be asked."""

@@ -14,11 +14,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
+from trinity_admission.fast_pass import FastPass
 from trinity_admission.held_key import HeldKey
 from trinity_admission.keyring import Keyring
 from trinity_admission.replay import ReplayWindow
 from trinity_core.errors import TrinityError
-from trinity_core.udp_mac import text_mac
+from trinity_core.udp_mac import SessionMacs
 from trinity_core.udp_session import find_session, tag_of_session
 
 TIME_S: Final = 30
@@ -56,7 +57,8 @@ class Claim:
     sequence: int
     mac: bytes
     signed: bytes
-    """The line before its MAC."""
+    """The line, or the binary datagram, before its MAC."""
+    binary: bool = False
 
 
 def own_window(session_id: int, expire_s: int) -> ReplayWindow:
@@ -64,15 +66,23 @@ def own_window(session_id: int, expire_s: int) -> ReplayWindow:
     return ReplayWindow()
 
 
-class _Session:
-    __slots__ = ("expire_s", "key", "key_id", "used_ns", "window")
+class Session:
+    """A session that one of the keys sealed, as this process keeps it."""
 
-    def __init__(self, key_id: str, key: bytes, expire_s: int) -> None:
+    __slots__ = ("expire_s", "fast", "key_id", "macs", "source", "used_ns", "window")
+
+    def __init__(self, key_id: str, macs: SessionMacs, expire_s: int) -> None:
         self.key_id = key_id
-        self.key = key
+        self.macs = macs
         self.expire_s = expire_s
+        """Its end, unix seconds."""
         self.window = ReplayWindow()
         self.used_ns = 0
+        """When a line of it was last let in, monotonic."""
+        self.fast: FastPass | None = None
+        """The key's short way through admission, where an adapter has found that there is one."""
+        self.source = b""
+        """Address that it is good for."""
 
 
 class UdpSessions:
@@ -99,12 +109,19 @@ class UdpSessions:
         self._sessions_max = sessions_max
         self._per_key_max = max(1, sessions_max // 4)
         self._window_of = window_of
-        self._sessions: dict[int, _Session] = {}
+        self._sessions: dict[int, Session] = {}
+        self.known = self._sessions.get
+        """The session of an id that was proven before; None for any other."""
         self._by_key: Counter[str] = Counter()
         self._swept_ns = 0
 
     def __len__(self) -> int:
         return len(self._sessions)
+
+    @property
+    def cookie_master(self) -> bytes:
+        """What the secrets of cookies follow from; another than that of sessions, as it follows from it."""
+        return hmac.digest(self._master, b"udp1-cookies", "sha256")
 
     def prove(self, claim: Claim, *, mono_ns: int, unix_ns: int) -> HeldKey | Unproven:
         """The key whose session sent a line, the first time it comes; or why it is not believed."""
@@ -117,14 +134,13 @@ class UdpSessions:
         found = session or self._found(claim.session_id, now_s)
         if found is None:
             return Unproven.UNKNOWN
-        if not hmac.compare_digest(text_mac(found.key, claim.signed), claim.mac):
+        macs = found.macs
+        if not hmac.compare_digest((macs.query if claim.binary else macs.text)(claim.signed), claim.mac):
             return Unproven.MAC
         held = self._keyring.get(found.key_id)
         if held is None:
             return Unproven.KEY
-        try:
-            self._keyring.judge(held, mono_ns=mono_ns, unix_ns=unix_ns)
-        except TrinityError:
+        if not self.judge(held, mono_ns=mono_ns, unix_ns=unix_ns):
             return Unproven.KEY
         if session is None and not self._keep(claim.session_id, found, mono_ns):
             return Unproven.FULL
@@ -133,7 +149,19 @@ class UdpSessions:
         found.used_ns = mono_ns
         return held
 
-    def _found(self, session_id: int, now_s: int) -> _Session | None:
+    def holder(self, session: Session) -> HeldKey | None:
+        """The key of a session, good or not; None where it is gone."""
+        return self._keyring.get(session.key_id)
+
+    def judge(self, held: HeldKey, *, mono_ns: int, unix_ns: int) -> bool:
+        """Whether a key is good now."""
+        try:
+            self._keyring.judge(held, mono_ns=mono_ns, unix_ns=unix_ns)
+        except TrinityError:
+            return False
+        return True
+
+    def _found(self, session_id: int, now_s: int) -> Session | None:
         """A session of an id that one of the keys sealed."""
         candidates = self._keyring.with_tag(tag_of_session(session_id))[:_CANDIDATES_MAX]
         if not candidates:
@@ -141,9 +169,9 @@ class UdpSessions:
         sealed = find_session(self._master, session_id, candidates, now_s=now_s)
         if sealed is None:
             return None
-        return _Session(sealed.key_id, sealed.key(self._master), sealed.expire_s)
+        return Session(sealed.key_id, SessionMacs(sealed.key(self._master)), sealed.expire_s)
 
-    def _keep(self, session_id: int, session: _Session, mono_ns: int) -> bool:
+    def _keep(self, session_id: int, session: Session, mono_ns: int) -> bool:
         full = len(self._sessions) >= self._sessions_max or self._by_key[session.key_id] >= self._per_key_max
         if full and mono_ns - self._swept_ns >= _SWEEP_NS:
             self._sweep(mono_ns)
@@ -158,9 +186,7 @@ class UdpSessions:
     def _sweep(self, mono_ns: int) -> None:
         """Forget sessions that were silent for so long that nothing of theirs can be sent again."""
         self._swept_ns = mono_ns
-        self._sessions = {
-            session_id: session
-            for session_id, session in self._sessions.items()
-            if mono_ns - session.used_ns <= _IDLE_NS
-        }
+        idle = [name for name, session in self._sessions.items() if mono_ns - session.used_ns > _IDLE_NS]
+        for session_id in idle:
+            del self._sessions[session_id]
         self._by_key = Counter(session.key_id for session in self._sessions.values())

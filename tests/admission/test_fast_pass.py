@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from admission.stage import Desk, change, make_key, record_of
 from trinity_admission.fast_pass import FastPass
 from trinity_admission.quota import Grant
-from trinity_core.errors import TrinityError
+from trinity_core.errors import Reason, TrinityError
 from trinity_core.usage import Outcome, Transport
 
 A = make_key(1)
@@ -138,3 +138,84 @@ def test_both_ways_together_give_what_one_would(steps: list[tuple[str, bool, int
         told = short.answer(asset) if quick else None
         assert (long(mixed, asset) if told is None else told) == long(plain, asset)
     assert mixed.counts.counted == plain.counts.counted
+
+
+def several(desk: Desk, *assets: str, **fields: Any) -> list[bool]:
+    """Whether each of five questions for all the assets is let in, and that all of it is counted or nothing."""
+    short = fast(desk, **fields)
+    assert short is not None
+    let_in = []
+    for _ in range(5):
+        before = sum(desk.counts.counted.values())
+        slots = short.answers_at(assets, desk.clock.monotonic_ns(), desk.clock.unix_ns())
+        assert sum(desk.counts.counted.values()) - before == (len(assets) if slots else 0)
+        let_in.append(bool(slots))
+    return let_in
+
+
+def test_several_answers_are_let_in_together_or_not_at_all(desk: Desk) -> None:
+    assert several(desk, "BTC", "ETH", "BTC", burst=7) == [True, True, False, False, False]
+    assert desk.counts.of(A.key_id) == {("http", "GetPrice", "BTC", 1): 4, ("http", "GetPrice", "ETH", 1): 2}
+    assert not any(several(desk, "BTC", "NOPE"))
+    assert not any(several(desk, "BTC", "ETH", assets=["ETH"]))
+    assert not any(several(desk, "BTC", "ETH", monthly_quota=100)), "nothing is leased yet"
+
+
+def test_several_answers_are_charged_to_the_lease(desk: Desk) -> None:
+    short = fast(desk, monthly_quota=1_000, burst=1_000)
+    assert short is not None
+    held = desk.keyring.get(A.key_id)
+    assert held is not None
+    lease = desk.admission._seat(held).lease
+    assert lease is not None
+    now_ns = desk.clock.monotonic_ns()
+    lease.asked(now_ns)
+    lease.granted(Grant(40, False, 3_600 * 10**9, 1 << 62), now_ns, again_ns=10**9)
+    let_in = [short.answers_at(("BTC", "ETH", "SOL"), now_ns, desk.clock.unix_ns()) for _ in range(20)]
+    used = 3 * sum(map(bool, let_in))
+    assert 0 < used <= 40
+    assert lease.used == used == sum(desk.counts.counted.values())
+
+
+def test_what_cannot_be_counted_whole_is_given_back(desk: Desk) -> None:
+    short = fast(desk)
+    assert short is not None
+    now_ns, unix_ns = desk.clock.monotonic_ns(), desk.clock.unix_ns()
+    assert short.answers_at(("BTC", "ETH"), now_ns, unix_ns)
+    count, calls = desk.counts.count, 0
+
+    def full(slot: Any, n: int = 1) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 2:
+            raise TrinityError(Reason.LEDGER_FULL, "full")
+        count(slot, n)
+
+    short._counts.count = full  # type: ignore[method-assign]
+    assert short.answers_at(("BTC", "ETH"), now_ns, unix_ns) is None
+    assert sum(desk.counts.counted.values()) == 2
+
+
+def test_a_pass_knows_when_its_key_is_good(desk: Desk) -> None:
+    short = fast(desk, expire_s=desk.clock.unix_ns() / 1e9 + 5)
+    assert short is not None
+    now_ns, unix_ns = desk.clock.monotonic_ns(), desk.clock.unix_ns()
+    assert short.good(now_ns, unix_ns)
+    assert not short.good(now_ns, unix_ns + 5 * 10**9)
+    assert not short.good(desk.keyring.good_until_ns + 1, unix_ns)
+    desk.say(change(record_of(A, burst=9), version=2))
+    assert not short.good(now_ns, unix_ns)
+
+
+def test_callers_without_a_key_are_counted_by_their_name(desk: Desk) -> None:
+    admission = desk.open(record_of(A))
+    short = admission.unkeyed_pass("demo", transport=Transport.UDP, method="GetPrice")
+    assert short is not None
+    assert short.answer("BTC")
+    assert short.answer("BTC")
+    assert short.answer("NOPE") is None
+    desk.counts.full = True
+    assert short.answer("ETH") is None
+    assert desk.counts.of("demo") == {("udp", "GetPrice", "BTC", 1): 2}
+    desk.counts.strict = True
+    assert admission.unkeyed_pass("demo", transport=Transport.UDP, method="GetPrice") is None

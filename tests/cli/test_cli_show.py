@@ -10,9 +10,6 @@ from cli.processes import Trinity
 from cli.small_mesh import SmallMesh
 from trinity.feed.v1 import feed_pb2
 from trinity.price.v1 import price_pb2
-from trinity_cli.udp import QUERY_BYTES, Quoted, parse_answer, query
-from trinity_core.errors import Reason, TrinityError
-from trinity_core.prices import State
 
 
 async def test_an_explanation_shows_every_input_its_weight_and_who_was_left_out_and_why(trinity: Trinity) -> None:
@@ -124,31 +121,6 @@ async def test_an_asset_that_is_none_is_never_sent(asset: str, trinity: Trinity,
     done = await trinity("udp", asset)
     assert done.exit_code == 3
     assert mesh.udp.tally.received == 0
-
-
-def test_a_query_is_padded_so_that_it_earns_any_answer() -> None:
-    assert len(query("200", "A" * 16)) == QUERY_BYTES
-    longest = "OK 200 AAAAAAAAAAAAAAAA 99999999.999999999999 USD 1767322800 6 F*\n"
-    assert len(longest) <= 3 * QUERY_BYTES
-
-
-@pytest.mark.parametrize(
-    "line",
-    [b"", b"OK", b"OK 7 BTC", b"OK 7 BTC 1 USD x 6 F", b"OK 7 BTC 1 USD 1 6 Z", b"ERR 7 WHAT", b"\xff\xfe", b"PONG"],
-)
-def test_a_line_that_is_no_answer_is_none(line: bytes) -> None:
-    assert parse_answer(line) is None
-
-
-def test_answers_are_read() -> None:
-    assert parse_answer(b"OK 7 BTC 67000.10 USD 1767322800 6 D*") == (
-        "7",
-        Quoted("BTC", "67000.10", 1_767_322_800, 6, State.DELAYED, True),
-    )
-    mark, error = parse_answer(b"ERR 8 STALE_PRICE age=93") or ("", None)
-    assert mark == "8"
-    assert isinstance(error, TrinityError)
-    assert (error.reason, error.message) == (Reason.STALE_PRICE, "STALE_PRICE age=93")
 
 
 async def test_a_sane_mesh_passes_every_check(trinity: Trinity) -> None:

@@ -10,8 +10,6 @@ import pytest
 from cli.processes import Trinity
 from cli.small_mesh import CLOCK, SmallMesh
 from trinity.usage.v1 import usage_pb2
-from trinity_cli.udp_exchange import parse_error
-from trinity_cli.udp_usage import Told, parse_usage
 from trinity_core.errors import Reason, TrinityError
 from trinity_core.usage_table import hour_text
 
@@ -98,29 +96,3 @@ async def test_services_that_fail_end_the_command_with_their_reason(trinity: Tri
 async def test_assets_or_totals_but_not_both_and_not_neither(trinity: Trinity) -> None:
     for arguments in (["udp"], ["udp", "BTC", "--usage"]):
         assert (await trinity(*arguments)).exit_code == 2
-
-
-@pytest.mark.parametrize(
-    ("line", "answer"),
-    [
-        (b"OK 1 USAGE day=1 month=22 left=333 1767322800", ("1", Told(1, 22, 333, 1_767_322_800))),
-        (b"OK 1 USAGE day=1 month=22 left=- 1767322800", ("1", Told(1, 22, None, 1_767_322_800))),
-        (b"OK 1 USAGE month=22 day=1 left=3 1767322800", None),
-        (b"OK 1 USAGE day=1 month=22 left=3", None),
-        (b"OK 1 BTC 67000.10 USD 1767322800 6 F", None),
-        (b"ERR 1 NO_SUCH_WORD", None),
-        (b"ERR 1", None),
-        (b"\xff", None),
-    ],
-)
-def test_only_an_answer_to_usage_is_one(line: bytes, answer: Any) -> None:
-    assert parse_usage(line) == answer
-
-
-def test_reasons_that_datagrams_alone_have_are_put_into_words() -> None:
-    told = [
-        parse_error(f"ERR 7 {words}".encode()) for words in ("SESSION open=/v1/udp/sessions", "RATE_LIMITED retry=1")
-    ]
-    assert [one and (one[0], one[1].reason) for one in told] == [("7", Reason.MISSING_KEY), ("7", Reason.RATE_LIMITED)]
-    assert told[1] is not None
-    assert told[1][1].message == "RATE_LIMITED retry=1"

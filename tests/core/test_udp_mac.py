@@ -9,7 +9,7 @@ import subprocess
 
 import pytest
 
-from trinity_core.udp_mac import signed_line, text_mac
+from trinity_core.udp_mac import SessionMacs, signed_line, text_mac
 
 KEY = bytes(range(32))
 
@@ -34,3 +34,16 @@ def test_a_shell_with_openssl_makes_the_same_mac() -> None:
     command = ["openssl", "dgst", "-sha256", "-mac", "HMAC", "-macopt", f"hexkey:{KEY.hex()}"]
     done = subprocess.run(command, input=b"qt" + signed, capture_output=True, check=True)
     assert done.stdout.split()[-1][:32].decode() == text_mac(KEY, signed).hex()
+
+
+def test_a_session_makes_all_its_macs_with_the_key_put_in_once() -> None:
+    macs = SessionMacs(KEY)
+
+    def whole(message: bytes) -> bytes:
+        return hmac.new(KEY, message, hashlib.sha256).digest()[:16]
+
+    for message in (b"", b"GET BTC", bytes(200)):
+        assert macs.text(message) == text_mac(KEY, message) == whole(b"qt" + message)
+        assert macs.query(message) == whole(b"q" + message)
+        assert macs.reply(b"m" * 16, message) == whole(b"r" + b"m" * 16 + message)
+    assert macs.text(b"again") == whole(b"qtagain"), "no message leaves anything behind"

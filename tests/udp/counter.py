@@ -11,6 +11,7 @@ from trinity_udp.desk import Desk
 from trinity_udp.doors import Doors, OpenDoors
 from trinity_udp.drops import Tally
 from trinity_udp.prices import Prices, Replica
+from trinity_udp.quick import Quick
 
 UNIX_S = 1_767_322_800
 ASSETS = ("BTC", "ETH", "DOGE", "SOL")
@@ -42,9 +43,10 @@ class Counter:
     desk: Desk[str, price_pb2.Price]
     now_ns: int = 1_000_000_000
 
-    def ask(self, datagram: bytes, host: str = "192.0.2.7", port: int = 40_000) -> bytes:
+    def ask(
+        self, datagram: bytes, host: str = "192.0.2.7", port: int = 40_000, *, unix_ns: int = UNIX_S * 1_000_000_000
+    ) -> bytes:
         """Reply to a datagram; what is deferred is settled at once from the shelf, as a service would say it."""
-        unix_ns = UNIX_S * 1_000_000_000
         reply = self.desk.handle(datagram, host, port, mono_ns=self.now_ns, unix_ns=unix_ns)
         late = b"".join(self.desk.without_lookup(one, unix_ns=unix_ns).data for one in reply.deferred)
         return reply.data + late
@@ -62,9 +64,11 @@ def open_counter(
     prices: dict[str, price_pb2.Price] | None = None,
     doors: Doors | None = None,
     replica: Replica | None = None,
+    quick: bool = True,
 ) -> Counter:
     prices = {"BTC": make_price(), "ETH": make_price("ETH", "3000.5", sandbox=True)} if prices is None else prices
     shelf, tally = Shelf(prices), Tally()
+    short = doors.short if doors is not None and quick else None
     desk = Desk(
         purpose=Prices(replica=replica or shelf, assets=ASSETS, demo=demo),
         allowance=Allowance(per_s=per_s, burst=burst, prefixes_max=1_000),
@@ -72,5 +76,6 @@ def open_counter(
         own_ports={2679},
         tally=tally,
         doors=doors or OpenDoors(),
+        quick=None if short is None else Quick(replica=replica or shelf, doors=short, demo=demo),
     )
     return Counter(shelf, tally, desk)

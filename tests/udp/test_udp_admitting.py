@@ -17,6 +17,7 @@ from trinity_core.errors import Reason, TrinityError
 from trinity_core.udp_session import open_session
 from trinity_mesh.clock import SystemClock
 from trinity_udp.admitting import DEMO
+from trinity_udp.batches import OneByOne
 from trinity_udp.config import UdpConfig
 from trinity_udp.drops import Drop
 from trinity_udp.endpoint import Endpoint
@@ -73,12 +74,13 @@ def test_whatever_is_wrong_with_a_session_there_is_silence_and_a_count_of_why(of
     assert office.ask(office.line(session=stranger)) == ""
     assert office.ask(good[:mac_at]) == ""
     assert office.ask(good.replace(b" s=", b" c=00 s=")) == ""
+    assert office.ask(good.replace(b" s=", b" c=" + b"0" * 48 + b" s=")) == ""
     assert office.counter.dropped() == {
-        "session_mac": 2,
+        "session_mac": 3,
         "session_time": 1,
         "session_unknown": 1,
         "session_malformed": 1,
-        "session_unsupported": 1,
+        "cookie_malformed": 1,
     }
     assert not office.keys.counts.counted
     assert office.ask(good) == FULL
@@ -292,10 +294,10 @@ async def test_an_answer_that_the_kernel_does_not_take_is_given_back(wire: Wire)
     asyncio.get_running_loop().remove_reader(bound)
     wire.socket.send(wire.office.line())
     await until(lambda: _readable(bound))
-    endpoint._on_readable(Blocked(bound))  # type: ignore[arg-type]
+    endpoint._on_readable(bound, OneByOne(Blocked(bound), 64))  # type: ignore[arg-type]
     assert endpoint.tally.dropped[Drop.SEND_BLOCKED] == 1
     assert wire.office.counted() == {}
-    asyncio.get_running_loop().add_reader(bound, endpoint._on_readable, bound)
+    asyncio.get_running_loop().add_reader(bound, endpoint._on_readable, bound, OneByOne(bound, 64))
     assert (await wire.ask(wire.office.line())).startswith("OK")
 
 

@@ -9,7 +9,7 @@ import pytest
 from trinity_admission.udp_sessions import Claim
 from trinity_core.errors import Reason
 from trinity_core.prices import State
-from trinity_udp import codec
+from trinity_udp import answers, codec, helping
 from trinity_udp.codec import Command, Kind, Query
 from trinity_udp.drops import Drop
 from udp.counter import make_price
@@ -106,7 +106,10 @@ def test_a_line_that_is_nearly_right_names_the_part_that_is_wrong(line: bytes, w
         (SIGNED.replace(b"s=", b"s=0"), Drop.SESSION_MALFORMED),
         (SIGNED.replace(b"m=0", b"m="), Drop.SESSION_MALFORMED),
         (SIGNED.replace(b"m=0", b"m=g"), Drop.SESSION_MALFORMED),
-        (b"GET BTC c=00", Drop.SESSION_UNSUPPORTED),
+        (b"GET BTC c=00", Drop.COOKIE_MALFORMED),
+        (b"GET BTC c=" + b"0" * 32, Drop.COOKIE_MALFORMED),
+        (b"GET BTC c=" + b"g" * 48, Drop.COOKIE_MALFORMED),
+        (b"GET BTC c=" + b"0" * 48 + b" c=" + b"0" * 48, Drop.COOKIE_MALFORMED),
     ],
 )
 def test_garbage_and_what_is_not_spoken_yet_are_dropped_with_a_reason(datagram: bytes, drop: Drop) -> None:
@@ -121,19 +124,19 @@ def test_sixty_four_queries_are_taken() -> None:
 
 def test_a_full_answer_says_price_time_sources_and_state() -> None:
     query = Query(Command.GET, 100, id="7", assets=("BTC",), quoted=True)
-    assert codec.render_price(query, make_price(), bound=300) == b"OK 7 BTC 67000.10 USD 1767322800 6 F\n"
+    assert answers.render_price(query, make_price(), bound=300) == b"OK 7 BTC 67000.10 USD 1767322800 6 F\n"
 
 
 def test_an_answer_without_an_id_has_a_dash_in_its_place() -> None:
     query = Query(Command.GET, 100, assets=("BTC",))
-    assert codec.render_price(query, make_price(), bound=300) == b"OK - BTC 67000.10 USD 1767322800 6 F\n"
+    assert answers.render_price(query, make_price(), bound=300) == b"OK - BTC 67000.10 USD 1767322800 6 F\n"
 
 
 def test_a_simulated_price_has_a_star_in_every_form() -> None:
     query = Query(Command.GET, 11, assets=("BTC",), quoted=True)
     price = make_price(sandbox=True)
-    assert codec.render_price(query, price, bound=300) == b"OK - BTC 67000.10 USD 1767322800 6 F*\n"
-    assert codec.render_price(query, price, bound=33) == b"OK BTC 67000.10 USD F*\n"
+    assert answers.render_price(query, price, bound=300) == b"OK - BTC 67000.10 USD 1767322800 6 F*\n"
+    assert answers.render_price(query, price, bound=33) == b"OK BTC 67000.10 USD F*\n"
 
 
 @pytest.mark.parametrize(
@@ -145,13 +148,13 @@ def test_a_simulated_price_has_a_star_in_every_form() -> None:
     ],
 )
 def test_a_compact_answer_repeats_only_what_was_asked(query: Query, compact: bytes) -> None:
-    assert codec.render_price(query, make_price(), bound=query.size * 3) == compact
+    assert answers.render_price(query, make_price(), bound=query.size * 3) == compact
 
 
 @pytest.mark.parametrize("state", [State.FRESH, State.DELAYED, State.DIVERGENT, State.STALE, State.HALTED])
 def test_the_state_is_one_letter(state: State) -> None:
     query = Query(Command.GET, 100, assets=("BTC",))
-    line = codec.render_price(query, make_price(state=state.value), bound=300)
+    line = answers.render_price(query, make_price(state=state.value), bound=300)
     assert line.decode().split()[-1] == state.letter
 
 
@@ -165,27 +168,27 @@ def test_each_form_is_taken_as_soon_as_its_bytes_are_earned() -> None:
         b"",
     ]
     for form, shorter in pairwise(forms):
-        assert codec.render_price(query, make_price(), bound=len(form)) == form
-        assert codec.render_price(query, make_price(), bound=len(form) - 1) == shorter
+        assert answers.render_price(query, make_price(), bound=len(form)) == form
+        assert answers.render_price(query, make_price(), bound=len(form) - 1) == shorter
 
 
 def test_a_line_that_earns_no_price_is_told_how_long_it_must_be() -> None:
     query = Query(Command.GET, 7, assets=("BTC",))
     price = make_price(value="96512.36785750", sandbox=True)
-    assert codec.render_price(query, price, bound=21) == b"ERR - PADDING need=9\n"
-    assert codec.render_price(query, price, bound=27) == b"OK BTC 96512.36785750 F*\n"
+    assert answers.render_price(query, price, bound=21) == b"ERR - PADDING need=9\n"
+    assert answers.render_price(query, price, bound=27) == b"OK BTC 96512.36785750 F*\n"
 
 
 def test_an_error_carries_its_fact_where_it_fits() -> None:
     query = Query(Command.GET, 100, id="7", assets=("BTC",))
-    assert codec.render_error(query, Reason.STALE_PRICE, bound=99, fact="age=93") == b"ERR 7 STALE_PRICE age=93\n"
-    assert codec.render_error(query, Reason.STALE_PRICE, bound=20, fact="age=93") == b"ERR 7 STALE_PRICE\n"
-    assert codec.render_error(query, Reason.STALE_PRICE, bound=17, fact="age=93") == b""
+    assert answers.render_error(query, Reason.STALE_PRICE, bound=99, fact="age=93") == b"ERR 7 STALE_PRICE age=93\n"
+    assert answers.render_error(query, Reason.STALE_PRICE, bound=20, fact="age=93") == b"ERR 7 STALE_PRICE\n"
+    assert answers.render_error(query, Reason.STALE_PRICE, bound=17, fact="age=93") == b""
 
 
 def test_help_grows_with_the_bytes_it_is_paid_with() -> None:
     query = Query(Command.HELP, 4)
-    forms = [codec.render_help(query, codec.PRICE_HELP, bound=bound) for bound in (12, 15, 30, 1_000)]
+    forms = [answers.render_help(query, helping.PRICE_HELP, bound=bound) for bound in (12, 15, 30, 1_000)]
     assert forms[:3] == [b"OK GET BTC\n", b"OK GET BTC USD\n", b"OK GET BTC USD | PING | TIME\n"]
     assert forms[3].startswith(b"OK - HELP\n")
     assert b"simulated" in forms[3]
@@ -194,7 +197,7 @@ def test_help_grows_with_the_bytes_it_is_paid_with() -> None:
 
 def test_a_reply_that_is_too_long_keeps_whole_lines_and_says_where_the_rest_is() -> None:
     lines = [f"OK {number} BTC 67000.10 USD 1767322800 6 F\n".encode() for number in range(64)]
-    reply, whole = codec.pack(lines)
+    reply, whole = answers.pack(lines)
     assert len(reply) <= codec.DATAGRAM_BYTES_MAX
     *kept, last = reply.splitlines(keepends=True)
     assert kept == lines[: len(kept)]
@@ -204,7 +207,7 @@ def test_a_reply_that_is_too_long_keeps_whole_lines_and_says_where_the_rest_is()
 
 
 def test_each_port_names_the_path_that_has_the_rest_of_a_long_reply() -> None:
-    reply, _ = codec.pack([b"OK - PONG\n"] * 200, codec.TRUNCATED_REPORTS)
+    reply, _ = answers.pack([b"OK - PONG\n"] * 200, answers.TRUNCATED_REPORTS)
     assert reply.splitlines()[-1] == b"ERR - TRUNCATED more=/reports/summary"
     assert len(reply) <= codec.DATAGRAM_BYTES_MAX
 
@@ -215,7 +218,7 @@ def test_each_port_names_the_path_that_has_the_rest_of_a_long_reply() -> None:
 def test_totals_are_one_line_that_every_signed_line_earns(left: int | None, word: bytes) -> None:
     query = Query(Command.USAGE, 90, id="abcdefghijklmnop")
     most = 2**64 - 1
-    line = codec.render_usage(query, day=most, month=most, left=left, unix_s=1_767_322_800, bound=query.bound)
+    line = answers.render_usage(query, day=most, month=most, left=left, unix_s=1_767_322_800, bound=query.bound)
     assert line == b"OK abcdefghijklmnop USAGE day=%d month=%d left=%b 1767322800\n" % (most, most, word)
 
 
@@ -226,13 +229,13 @@ def test_usage_takes_nothing_but_an_id_and_a_session() -> None:
 
 
 def test_a_reply_that_fits_is_sent_as_it_is() -> None:
-    assert codec.pack([b"OK - PONG\n", b"OK - PONG\n"]) == (b"OK - PONG\nOK - PONG\n", 2)
-    assert codec.pack([]) == (b"", 0)
+    assert answers.pack([b"OK - PONG\n", b"OK - PONG\n"]) == (b"OK - PONG\nOK - PONG\n", 2)
+    assert answers.pack([]) == (b"", 0)
 
 
 def test_an_answer_of_several_lines_that_is_cut_is_not_whole() -> None:
-    answers = [b"OK - PONG\n" * 100, b"OK - HELP\nmore\n" * 40]
-    reply, whole = codec.pack(answers)
+    several = [b"OK - PONG\n" * 100, b"OK - HELP\nmore\n" * 40]
+    reply, whole = answers.pack(several)
     assert whole == 1
     assert b"HELP" in reply
 

@@ -947,6 +947,8 @@ class UdpResult(_message.Message):
     STATE_FIELD_NUMBER: _builtins.int
     SEQUENCE_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    TIER_FIELD_NUMBER: _builtins.int
+    DETAIL_FIELD_NUMBER: _builtins.int
     asset: _builtins.str
     """Asset id."""
     price: _builtins.str
@@ -961,6 +963,10 @@ class UdpResult(_message.Message):
     """Sequence of the price."""
     reason: _builtins.str
     """Reason from the error table where there is no price; empty otherwise."""
+    tier: Global___Tier.ValueType
+    """Where the answer came from."""
+    detail: _builtins.str
+    """A fact beside the reason, as `age=93` or `retry=1` (seconds); empty where there is none."""
     def __init__(
         self,
         *,
@@ -971,10 +977,12 @@ class UdpResult(_message.Message):
         state: Global___State.ValueType = ...,
         sequence: _builtins.int = ...,
         reason: _builtins.str = ...,
+        tier: Global___Tier.ValueType = ...,
+        detail: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["asset", b"asset", "price", b"price", "reason", b"reason", "receive_unix_ms", b"receive_unix_ms", "sequence", b"sequence", "source_count", b"source_count", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["asset", b"asset", "detail", b"detail", "price", b"price", "reason", b"reason", "receive_unix_ms", b"receive_unix_ms", "sequence", b"sequence", "source_count", b"source_count", "state", b"state", "tier", b"tier"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -989,10 +997,19 @@ class UdpReply(_message.Message):
     RESULTS_FIELD_NUMBER: _builtins.int
     SERVER_UNIX_FIELD_NUMBER: _builtins.int
     SANDBOX_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    DETAIL_FIELD_NUMBER: _builtins.int
+    MORE_FIELD_NUMBER: _builtins.int
     server_unix: _builtins.int
     """Server's unix time, seconds."""
     sandbox: _builtins.bool
     """The prices are simulated."""
+    reason: _builtins.str
+    """Reason from the error table where the request was refused as a whole; empty otherwise."""
+    detail: _builtins.str
+    """A fact beside the reason, as `field=quote`; empty where there is none."""
+    more: _builtins.str
+    """Of a truncated reply: path over HTTPS that answers all of it; empty otherwise."""
     @_builtins.property
     def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___UdpResult]:
         """The outcomes, in the order asked; whole entries only when truncated."""
@@ -1003,10 +1020,13 @@ class UdpReply(_message.Message):
         results: _abc.Iterable[Global___UdpResult] | None = ...,
         server_unix: _builtins.int = ...,
         sandbox: _builtins.bool = ...,
+        reason: _builtins.str = ...,
+        detail: _builtins.str = ...,
+        more: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["results", b"results", "sandbox", b"sandbox", "server_unix", b"server_unix"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["detail", b"detail", "more", b"more", "reason", b"reason", "results", b"results", "sandbox", b"sandbox", "server_unix", b"server_unix"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

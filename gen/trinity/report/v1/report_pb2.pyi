@@ -534,3 +534,52 @@ class ExportUsageRequest(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ExportUsageRequest: _TypeAlias = ExportUsageRequest  # noqa: Y015
+
+@_typing.final
+class UdpTotals(_message.Message):
+    """Payload of a binary reply at the port for reports; that of its request is empty.
+    Its reason and detail have the numbers of those of trinity.price.v1.UdpReply, and
+    nothing else has one of its numbers: at the wrong port a client reads why.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REASON_FIELD_NUMBER: _builtins.int
+    DETAIL_FIELD_NUMBER: _builtins.int
+    BILLED_TODAY_FIELD_NUMBER: _builtins.int
+    BILLED_THIS_MONTH_FIELD_NUMBER: _builtins.int
+    UNLIMITED_FIELD_NUMBER: _builtins.int
+    REMAINING_FIELD_NUMBER: _builtins.int
+    READ_UNIX_FIELD_NUMBER: _builtins.int
+    reason: _builtins.str
+    """Reason from the error table where there are no totals; empty otherwise."""
+    detail: _builtins.str
+    """A fact beside the reason, as `retry=1` (seconds); empty where there is none."""
+    billed_today: _builtins.int
+    """Billed answers of the key on the day (UTC) of `read_unix`."""
+    billed_this_month: _builtins.int
+    """Billed answers of its month (UTC)."""
+    unlimited: _builtins.bool
+    """Nothing bounds the key."""
+    remaining: _builtins.int
+    """What is left of the month's quota of the key's associate."""
+    read_unix: _builtins.int
+    """When the totals were read, unix seconds; 0 where there are none."""
+    def __init__(
+        self,
+        *,
+        reason: _builtins.str = ...,
+        detail: _builtins.str = ...,
+        billed_today: _builtins.int = ...,
+        billed_this_month: _builtins.int = ...,
+        unlimited: _builtins.bool = ...,
+        remaining: _builtins.int = ...,
+        read_unix: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["billed_this_month", b"billed_this_month", "billed_today", b"billed_today", "detail", b"detail", "read_unix", b"read_unix", "reason", b"reason", "remaining", b"remaining", "unlimited", b"unlimited"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UdpTotals: _TypeAlias = UdpTotals  # noqa: Y015
