@@ -129,7 +129,7 @@ def outcome_of(status: int) -> Outcome:
 
 
 def retry_after_s(value: str | None, *, now_ns: int) -> int | None:
-    """Seconds that a `Retry-After` field asks to wait (RFC 9110, 10.2.3); None where it says nothing that can be read."""
+    """Seconds that a `Retry-After` field asks to wait (RFC 9110, 10.2.3); None where it cannot be read."""
     if value is None:
         return None
     text = value.strip()

@@ -85,24 +85,28 @@ def read_url(text: str, *, policy: AddressPolicy, loopback: bool = False, path: 
         raise invalid_field(path, f"the scheme {scheme[:16]!r} is not taken; use https or udp")
     host, port = _authority(match["authority"], path)
     address = _address(host, path)
-    if address is not None:
-        host = str(address)
-    if address is None and not _is_local(host):
-        _check_name(host, path)
+    host = host if address is None else str(address)
     local = is_loopback(address) if address is not None else host == "localhost"
-    if local and not loopback:
+    if not local:
+        _check_public(host, address, policy, path)
+    elif not loopback:
         raise invalid_field(path, f"{host} is this machine; use an address that is reached from outside")
-    if address is not None and not local:
-        why = policy.why_refused(address)
-        if why is not None:
-            raise invalid_field(path, f"the address {address} is not taken ({why}); use a public one")
-    if address is None and _is_local(host) and not local:
-        raise invalid_field(path, f"the name {host} leads into a network of its own; use a public name")
     if scheme == "http" and not local:
         raise invalid_field(path, "http is not taken; use https")
     if scheme == "udp":
         return _udp(host, port, address, match["rest"], path, local=local)
     return _http(scheme, host, port, address, match["rest"], path, local=local)
+
+
+def _check_public(host: str, address: Address | None, policy: AddressPolicy, path: str) -> None:
+    if address is None:
+        if _is_local(host):
+            raise invalid_field(path, f"the name {host} leads into a network of its own; use a public name")
+        _check_name(host, path)
+        return
+    why = policy.why_refused(address)
+    if why is not None:
+        raise invalid_field(path, f"the address {address} is not taken ({why}); use a public one")
 
 
 def _http(
