@@ -180,6 +180,9 @@ class Delivery:
     """It waits for earlier ordered deliveries of its subscription."""
     state: DeliveryState = DeliveryState.PENDING
     attempts: int = 0
+    """Attempts since it was made, or since it was asked for again: what the schedule goes by."""
+    tries: int = 0
+    """Attempts in all; the next one has the next number."""
     create_time_ns: int
     due_time_ns: int | None = None
     """When it is tried next; None once it is over."""
@@ -227,6 +230,11 @@ def alert_id(*, subscription: str, rule_version: int, asset: str, number: int) -
 def content_id(body: bytes) -> str:
     """The id of ticks: equal bodies have equal ids, and equal signatures."""
     return make_id("tck_", hashlib.blake2b(body, digest_size=_ID_BYTES).digest())
+
+
+def tick_delivery_id(message: str, endpoint: str) -> str:
+    """The id under which ticks are logged: one body, and one `webhook-id`, goes to many endpoints."""
+    return f"{message}_{endpoint.removeprefix('whe_')}"
 
 
 def shard_of(endpoint: str) -> int:

@@ -809,7 +809,7 @@ class Delivery(_message.Message):
     ATTEMPTS_FIELD_NUMBER: _builtins.int
     PAYLOAD_BYTES_FIELD_NUMBER: _builtins.int
     delivery: _builtins.str
-    """Id: `webhook-id`, the same in every attempt."""
+    """Id: `webhook-id`, the same in every attempt. Of ticks, `_` and the endpoint follow: one body goes to many."""
     endpoint: _builtins.str
     """Id of the endpoint."""
     associate: _builtins.str
