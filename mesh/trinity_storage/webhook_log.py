@@ -115,7 +115,8 @@ class PostgresDeliveryLog:
 
 
 _ANEW = """
-state = 1, due_time = $1, done_time = NULL, ordered = false, attempts = 0, claim = CASE state WHEN 1 THEN claim ELSE 0 END
+state = 1, due_time = $1, done_time = NULL, ordered = false, attempts = 0,
+claim = CASE state WHEN 1 THEN claim ELSE 0 END
 """
 
 

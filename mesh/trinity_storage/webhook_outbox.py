@@ -41,7 +41,8 @@ ON CONFLICT (delivery) DO UPDATE
        due_time = NULL, last_status = EXCLUDED.last_status, last_outcome = EXCLUDED.last_outcome
 """
 _ADD_ATTEMPT: Final = f"""
-INSERT INTO trinity.webhook_attempts ({ATTEMPT}) VALUES ({parameters(ATTEMPT)}) ON CONFLICT (delivery, number) DO NOTHING
+INSERT INTO trinity.webhook_attempts ({ATTEMPT}) VALUES ({parameters(ATTEMPT)})
+ON CONFLICT (delivery, number) DO NOTHING
 """
 _PUT_STATE: Final = """
 INSERT INTO trinity.webhook_rule_states AS old (subscription, asset, rule_version, number, state)
@@ -61,24 +62,21 @@ WITH held AS (
       FROM held h
       JOIN trinity.webhook_endpoints e ON e.shard = h.shard
      CROSS JOIN LATERAL (
-        (SELECT o.delivery, o.kind, o.due_time, o.sequence, o.claim
+        (SELECT o.delivery, o.due_time, o.sequence
            FROM trinity.webhook_deliveries o
-          WHERE o.endpoint = e.endpoint AND o.state = 1 AND NOT o.ordered AND o.due_time <= $3
+          WHERE o.endpoint = e.endpoint AND o.state = 1 AND NOT o.ordered AND o.due_time <= $3 AND o.claim <> h.token
+            AND (o.kind = 4 OR (e.state = 2 AND NOT e.paused))
           ORDER BY o.due_time LIMIT $5)
         UNION ALL
-        (SELECT f.delivery, f.kind, f.due_time, f.sequence, f.claim
-           FROM trinity.webhook_deliveries f
-          WHERE f.delivery IN (
-                SELECT DISTINCT ON (p.subscription) p.delivery
-                  FROM trinity.webhook_deliveries p
-                 WHERE p.endpoint = e.endpoint AND p.state = 1 AND p.ordered
-                 ORDER BY p.subscription, p.sequence)
-            AND f.due_time <= $3
-          ORDER BY f.due_time LIMIT $5)
+        (SELECT f.delivery, f.due_time, f.sequence
+           FROM (SELECT DISTINCT ON (p.subscription) p.delivery, p.due_time, p.sequence, p.claim
+                   FROM trinity.webhook_deliveries p
+                  WHERE p.endpoint = e.endpoint AND p.state = 1 AND p.ordered
+                  ORDER BY p.subscription, p.sequence) AS f
+          WHERE f.due_time <= $3 AND f.claim <> h.token AND e.state = 2 AND NOT e.paused)
+        ORDER BY due_time, sequence LIMIT $5
      ) AS d
      WHERE e.endpoint <> ALL($6::text[])
-       AND d.claim <> h.token
-       AND (d.kind = 4 OR (e.state = 2 AND NOT e.paused))
      ORDER BY d.due_time, d.sequence
      LIMIT $4
 ), locked AS (
@@ -190,8 +188,17 @@ class PostgresOutbox(WebhookLeases):
         """See Outbox."""
         async with self._postgres.transaction() as session:
             await _check(session, lease)
+            # First, as in every change: its lock is the one that changes wait for.
+            version = await count_up(session) if any(result.disable for result in results) else 0
+            # An endpoint may have been deleted meanwhile, with its deliveries.
+            known = await session.fetch(
+                "SELECT delivery FROM trinity.webhook_deliveries WHERE delivery = ANY($1) ORDER BY delivery FOR UPDATE",
+                [result.attempt.delivery for result in results],
+            )
+            there = {row["delivery"] for row in known}
+            results = [result for result in results if result.attempt.delivery in there]
             await session.execute_many(_ADD_ATTEMPT, [attempt_values(result.attempt) for result in results])
-            failing: defaultdict[str, list[tuple[Attempt, Result]]] = defaultdict(list)
+            told: defaultdict[str, list[tuple[Attempt, Result]]] = defaultdict(list)
             for result in results:
                 attempt = result.attempt
                 over = result.state is not DeliveryState.PENDING
@@ -208,9 +215,11 @@ class PostgresOutbox(WebhookLeases):
                     attempt.outcome.value,
                 )
                 if endpoint is not None:
-                    failing[endpoint].append((attempt, result))
-            for endpoint, told in failing.items():
-                await _judge(session, endpoint, told)
+                    told[endpoint].append((attempt, result))
+            for endpoint, each in told.items():
+                await _judge(session, endpoint, each)
+                if any(result.disable is not None for _, result in each):
+                    await _disable(session, endpoint, each, version)
 
     async def log(self, lease: Lease, entries: Sequence[tuple[Delivery, Attempt]]) -> None:
         """See Outbox."""
@@ -240,32 +249,38 @@ async def _check(session: Session, lease: Lease) -> None:
 
 
 async def _judge(session: Session, endpoint: str, told: Sequence[tuple[Attempt, Result]]) -> None:
-    """What attempts, in their order, say of their endpoint."""
+    """What attempts, in their order, say of whether their endpoint fails."""
     attempt, newest = told[-1]
-    since = "coalesce(failing_since, $2)" if newest.failing else "NULL"
-    if newest.failing and not all(result.failing for _, result in told):
-        since = "$2"
-    await session.execute(
-        f"UPDATE trinity.webhook_endpoints SET failing_since = {since} WHERE endpoint = $1"
-        + ("" if newest.failing else " AND failing_since IS NOT NULL AND $2::timestamptz IS NOT NULL"),
-        endpoint,
-        to_moment(attempt.at_ns),
-    )
-    reason = next((result.disable for _, result in told if result.disable is not None), None)
-    if reason is None:
-        return
-    version = await count_up(session)
+    at = to_moment(attempt.at_ns)
+    if not all(result.failing for _, result in told):
+        await session.execute(
+            "UPDATE trinity.webhook_endpoints SET failing_since = NULL "
+            "WHERE endpoint = $1 AND failing_since IS NOT NULL",
+            endpoint,
+        )
+    if newest.failing:
+        await session.execute(
+            "UPDATE trinity.webhook_endpoints SET failing_since = $2 WHERE endpoint = $1 AND failing_since IS NULL",
+            endpoint,
+            at,
+        )
+
+
+async def _disable(session: Session, endpoint: str, told: Sequence[tuple[Attempt, Result]], version: int) -> None:
+    attempt, result = next(each for each in told if each[1].disable is not None)
+    assert result.disable is not None
+    at = to_moment(attempt.at_ns)
     await session.execute(
         "UPDATE trinity.webhook_endpoints SET state = 3, disable_reason = $2, disable_time = $3, version = $4 "
         "WHERE endpoint = $1",
         endpoint,
-        reason.value,
-        to_moment(attempt.at_ns),
+        result.disable.value,
+        at,
         version,
     )
     await session.execute(
         "UPDATE trinity.webhook_deliveries SET state = 3, due_time = NULL, done_time = $2, claim = 0 "
         "WHERE endpoint = $1 AND state = 1",
         endpoint,
-        to_moment(attempt.at_ns),
+        at,
     )
