@@ -14,7 +14,6 @@ from trinity_core.webhook_errors import unknown_endpoint, unknown_subscription
 from trinity_core.webhook_store import Changed, Place, Scope, Standing, StoredState
 from trinity_core.webhooks import Attempt, Delivery, DeliveryClass, DeliveryState, Endpoint, Subscription
 
-
 T = TypeVar("T")
 
 

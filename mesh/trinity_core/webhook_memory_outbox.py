@@ -196,7 +196,7 @@ class MemoryOutbox:
         tokens = {lease.shard: lease.token for lease in leases}
         heads: set[str] = set()
         given: dict[str, int] = {}
-        found = []
+        found: list[Delivery] = []
         pending = [each for each in tables.deliveries.values() if each.state is DeliveryState.PENDING]
         firsts: set[str] = set()
         for each in sorted(pending, key=lambda each: each.sequence):
