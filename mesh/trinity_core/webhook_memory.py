@@ -118,11 +118,13 @@ class MemoryWebhooks:
         if new.endpoint != old.endpoint or new.secrets != old.secrets:
             new = replace(new, endpoint=replace(new.endpoint, version=tables.count_up()))
         tables.standings[endpoint] = new
-        if changed.drop_challenges:
+        if changed.end_challenges_ns is not None:
             for each in list(tables.deliveries.values()):
                 waits = each.kind is DeliveryClass.CHALLENGE and each.state is DeliveryState.PENDING
                 if waits and each.endpoint == endpoint:
-                    tables.remove_delivery(each.delivery)
+                    tables.deliveries[each.delivery] = replace(
+                        each, state=DeliveryState.FAILED, due_time_ns=None, done_time_ns=changed.end_challenges_ns
+                    )
         for delivery in changed.deliveries:
             tables.add_delivery(delivery)
         return new

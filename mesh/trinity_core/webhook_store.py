@@ -68,8 +68,8 @@ class Changed:
     """No challenge can be answered any more."""
     deliveries: tuple[Delivery, ...] = ()
     """What is to be sent because of it, committed with it."""
-    drop_challenges: bool = False
-    """Challenges that were not delivered yet are not sent any more."""
+    end_challenges_ns: int | None = None
+    """From this time on, challenges that were not delivered yet have failed; those in `deliveries` come after it."""
 
 
 class WebhookRepo(Protocol):

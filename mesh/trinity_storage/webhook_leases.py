@@ -23,7 +23,7 @@ WITH mine AS (
       FROM trinity.webhook_leases WHERE holder = $1 AND expire_time > $2
 )
 UPDATE trinity.webhook_leases l
-   SET expire_time = CASE WHEN mine.kept THEN $3 ELSE '-infinity' END,
+   SET expire_time = CASE WHEN mine.kept THEN $3::timestamptz ELSE '-infinity' END,
        holder = CASE WHEN mine.kept THEN l.holder ELSE '' END
   FROM mine
  WHERE l.shard = mine.shard AND l.holder = $1 AND l.expire_time > $2

@@ -96,9 +96,12 @@ class PostgresWebhooks:
                 )
             if secrets != old.secrets:
                 await _put_secrets(session, endpoint, secrets)
-            if changed.drop_challenges:
+            if changed.end_challenges_ns is not None:
                 await session.execute(
-                    "DELETE FROM trinity.webhook_deliveries WHERE endpoint = $1 AND kind = 4 AND state = 1", endpoint
+                    "UPDATE trinity.webhook_deliveries SET state = 3, due_time = NULL, done_time = $2, claim = 0 "
+                    "WHERE endpoint = $1 AND kind = 4 AND state = 1",
+                    endpoint,
+                    to_moment(changed.end_challenges_ns),
                 )
             for delivery in changed.deliveries:
                 await session.execute(ADD_DELIVERY, *delivery_values(delivery))

@@ -127,7 +127,7 @@ class Registrar:
                 update_time_ns=now_ns,
             )
             challenge, delivery = self._challenge(new, now_ns)
-            return Changed(endpoint=new, challenge=challenge, deliveries=(delivery,), drop_challenges=True)
+            return Changed(endpoint=new, challenge=challenge, deliveries=(delivery,), end_challenges_ns=now_ns)
 
         return change
 
@@ -137,7 +137,7 @@ class Registrar:
         def change(old: Standing) -> Changed:
             check(old.endpoint)
             challenge, delivery = self._challenge(old.endpoint, now_ns)
-            return Changed(challenge=challenge, deliveries=(delivery,), drop_challenges=True)
+            return Changed(challenge=challenge, deliveries=(delivery,), end_challenges_ns=now_ns)
 
         return change
 
@@ -246,7 +246,7 @@ class Answering:
             disable_time_ns=None,
             failing_since_ns=None,
         )
-        return Changed(endpoint=active, end_challenge=True, drop_challenges=True)
+        return Changed(endpoint=active, end_challenge=True, end_challenges_ns=self._now_ns)
 
 
 def wrong_challenge() -> TrinityError:
