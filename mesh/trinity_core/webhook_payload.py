@@ -90,7 +90,7 @@ def alert_body(alert: Alert, *, message: str, subscription: str, name: str) -> b
     return _body(alert.kind, alert.at_ns, data)
 
 
-def test_body(*, endpoint: str, at_ns: int) -> bytes:
+def trial_body(*, endpoint: str, at_ns: int) -> bytes:
     """The body of a test."""
     return _body(TEST, at_ns, {"endpoint": endpoint})
 

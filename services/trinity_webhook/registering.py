@@ -10,7 +10,7 @@ from trinity.webhook.v1 import webhook_pb2
 from trinity_core.errors import Reason, TrinityError, invalid_field
 from trinity_core.webhook_addresses import AddressPolicy
 from trinity_core.webhook_challenge import is_answered, make_challenge
-from trinity_core.webhook_payload import CHALLENGE, TEST, challenge_body, test_body
+from trinity_core.webhook_payload import CHALLENGE, TEST, challenge_body, trial_body
 from trinity_core.webhook_secrets import Scheme, Sealer, SecretValue, make_secret, read_secret
 from trinity_core.webhook_store import Changed, Scope, Standing
 from trinity_core.webhook_urls import Kind, read_url
@@ -143,7 +143,7 @@ class Registrar:
 
     def test(self, endpoint: Endpoint, *, now_ns: int) -> Delivery:
         """A test of an endpoint."""
-        body = test_body(endpoint=endpoint.endpoint, at_ns=now_ns)
+        body = trial_body(endpoint=endpoint.endpoint, at_ns=now_ns)
         return self._delivery(endpoint, DeliveryClass.TEST, TEST, body, now_ns)
 
     def rotate(

@@ -157,9 +157,7 @@ RULES: list[AlertRule] = [
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: type(rule).__name__)
 @given(data=st.data())
-def test_no_two_alerts_are_closer_than_the_cooldown(
-    rule: AlertRule, data: st.DataObject
-) -> None:
+def test_no_two_alerts_are_closer_than_the_cooldown(rule: AlertRule, data: st.DataObject) -> None:
     found, at = Watch(rule), 0
     samples = st.tuples(st.integers(1, 4_000), st.integers(90, 110), st.integers(0, 20), st.sampled_from(list(State)))
     for step, price, spread, state in data.draw(st.lists(samples, max_size=40)):
