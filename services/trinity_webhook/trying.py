@@ -91,7 +91,7 @@ def _changes(samples: Sequence[webhook_pb2.PriceSample], table: AssetTable) -> I
             raise invalid_field(f"{path}.time", "it is before the sample before it; give samples in their order")
         last_ns = at_ns
         price = fit_price(decimal(sample.price, f"{path}.price"))
-        if price is None:
+        if price is None or price <= 0:
             raise invalid_field(f"{path}.price", "it is no price; use a decimal above 0, from 1e-24 to 1e16")
         if sample.asset not in table.by_id:
             raise invalid_field(f"{path}.asset", table.unknown(sample.asset).message)
