@@ -210,6 +210,7 @@ class MemoryOutbox:
             if (
                 token is None
                 or each.endpoint in busy
+                or endpoint.associate in tables.suspended
                 or each.due_time_ns is None
                 or each.due_time_ns > now_ns
                 or tables.claims.get(each.delivery, 0) == token

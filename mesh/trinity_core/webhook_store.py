@@ -276,6 +276,7 @@ class Outbox(Protocol):
     ) -> Sequence[Delivery]:
         """Deliveries that are due, of active endpoints that are not paused and not `busy`; challenges of any endpoint.
 
+        Those of suspended associates wait.
         An ordered delivery MUST NOT be among them while an earlier ordered one of its subscription
         is pending. What a token has claimed MUST NOT be given to it again until `record` or
         `unclaim`; a new token MUST be given it at once. Calls MUST NOT wait for each other.

@@ -61,6 +61,7 @@ WITH held AS (
     SELECT d.delivery, h.token
       FROM held h
       JOIN trinity.webhook_endpoints e ON e.shard = h.shard
+      JOIN trinity.associates a ON a.associate = e.associate AND NOT a.suspended
      CROSS JOIN LATERAL (
         (SELECT o.delivery, o.due_time, o.sequence
            FROM trinity.webhook_deliveries o

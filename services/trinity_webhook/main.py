@@ -10,14 +10,13 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import grpc.aio
-
 from trinity_admission.public_server import PublicServer, public_server
 from trinity_core.assets import load_assets
 from trinity_core.webhook_addresses import AddressPolicy
 from trinity_core.webhook_secrets import Sealer
 from trinity_mesh.clock import Clock, SystemClock
 from trinity_mesh.config import ConfigError, load
+from trinity_mesh.interceptors import Interceptor
 from trinity_mesh.page_tokens import PageTokens
 from trinity_mesh.process import Ready, run_process
 from trinity_mesh.secrets_file import MeshSecrets, load_secrets
@@ -41,7 +40,7 @@ async def run(
     clock: Clock,
     stopping: asyncio.Event,
     ready: Ready,
-    interceptors: Sequence[grpc.aio.ServerInterceptor] | None = None,
+    interceptors: Sequence[Interceptor] | None = None,
 ) -> None:
     """Serve webhooks until `stopping` is set, then let calls under way finish for `drain_ms`.
 
@@ -85,7 +84,7 @@ class WebhookPart:
         *,
         clock: Clock,
         secret: MeshSecrets,
-        interceptors: Sequence[grpc.aio.ServerInterceptor] | None = None,
+        interceptors: Sequence[Interceptor] | None = None,
         random_bytes: Callable[[int], bytes] = secrets.token_bytes,
     ) -> None:
         """`random_bytes` must be cryptographically strong."""

@@ -736,7 +736,11 @@ async def test_an_engine_sees_its_parts_without_what_is_paused_or_suspended(stor
     part = await stores.outbox.watched([one.shard])
     assert one.endpoint in {each.endpoint.endpoint for each in part.standings}
     before = await stores.outbox.version()
+    await stores.log.enqueue(delivery(1, other.endpoint, associate="operator"))
     await stores.suspend("operator")
+    leases = await stores.outbox.lease("one", now_ns=NOW_NS, until_ns=NOW_NS + 10 * S)
+    due = await stores.outbox.claim(leases, now_ns=NOW_NS + S, limit=10, per_endpoint=10, busy=())
+    assert {each.endpoint for each in due} == {one.endpoint}
     assert await stores.outbox.version() > before
     left = await stores.outbox.watched(range(SHARDS))
     assert [each.endpoint.endpoint for each in left.standings] == [one.endpoint]
