@@ -277,6 +277,8 @@ class MemoryOutbox:
         """See Outbox."""
         self._check(lease)
         for delivery, attempt in entries:
+            if delivery.endpoint not in self._tables.standings:
+                continue
             old = self._tables.deliveries.get(delivery.delivery)
             if old is None:
                 self._tables.add_delivery(delivery)

@@ -294,7 +294,8 @@ class Outbox(Protocol):
     async def log(self, lease: Lease, entries: Sequence[tuple[Delivery, Attempt]]) -> None:
         """Store deliveries that are over, ticks, each with its newest attempt.
 
-        One whose id is there MUST become what it is given as, and keep the attempts that it has.
+        One whose id is there MUST become what it is given as, and keep the attempts that it has. One
+        of an endpoint that is not there any more MUST be left out.
         """
         ...
 

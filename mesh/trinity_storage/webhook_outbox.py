@@ -226,6 +226,14 @@ class PostgresOutbox(WebhookLeases):
         """See Outbox."""
         async with self._postgres.transaction() as session:
             await _check(session, lease)
+            # An endpoint may have been deleted while it was told.
+            rows = await session.fetch(
+                "SELECT endpoint FROM trinity.webhook_endpoints "
+                "WHERE endpoint = ANY($1) ORDER BY endpoint FOR KEY SHARE",
+                [delivery.endpoint for delivery, _ in entries],
+            )
+            there = {row["endpoint"] for row in rows}
+            entries = [entry for entry in entries if entry[0].endpoint in there]
             await session.execute_many(_LOG, [delivery_values(delivery) for delivery, _ in entries])
             await session.execute_many(_ADD_ATTEMPT, [attempt_values(attempt) for _, attempt in entries])
 

@@ -47,11 +47,11 @@ class EndpointCalls(Calls):
         self, request: webhook_pb2.ListEndpointsRequest, context: Context
     ) -> webhook_pb2.ListEndpointsResponse:
         """See webhook_service.proto."""
-        whose = those_of(caller_of(context, "ListEndpoints"), request.associate)
-        query = query_of("ListEndpoints", whose)
+        associate = those_of(caller_of(context, "ListEndpoints"), request.associate)
+        query = query_of("ListEndpoints", associate)
         size = request.page_size or PAGE_SIZE
         after = self.parts.places.read(request.page_token, query)
-        found = await self.parts.repo.list_endpoints(associate=whose, after=after, limit=size + 1)
+        found = await self.parts.repo.list_endpoints(associate=associate, after=after, limit=size + 1)
         now_ns = self.now_ns()
         token = ""
         if found[size:]:

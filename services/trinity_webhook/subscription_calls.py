@@ -70,13 +70,13 @@ class SubscriptionCalls(Calls):
     ) -> webhook_pb2.ListSubscriptionsResponse:
         """See webhook_service.proto."""
         caller = caller_of(context, "ListSubscriptions")
-        whose = those_of(caller, request.associate)
+        associate = those_of(caller, request.associate)
         if request.endpoint:
             await self.standing(caller, request.endpoint)
-        query = query_of("ListSubscriptions", whose, request.endpoint)
+        query = query_of("ListSubscriptions", associate, request.endpoint)
         size = request.page_size or PAGE_SIZE
         found = await self.parts.repo.list_subscriptions(
-            associate=whose,
+            associate=associate,
             endpoint=request.endpoint or None,
             after=self.parts.places.read(request.page_token, query),
             limit=size + 1,

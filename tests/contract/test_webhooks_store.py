@@ -710,6 +710,9 @@ async def test_ticks_are_logged_once_they_are_over(stores: Stores) -> None:
     (found,) = await stores.log.list_deliveries(wanted, after=None, limit=5, attempts_max=5)
     assert (found.delivery.state, found.delivery.tries) == (DeliveryState.DELIVERED, 2)
     assert [each.status for each in found.attempts] == [200, 503]
+    await stores.repo.delete_endpoint(owner.endpoint, lambda _: None)
+    await stores.outbox.log(lease, [(logged, attempt(logged, 3))])
+    assert await stores.log.find_delivery(logged.delivery) is None
 
 
 async def test_what_is_over_is_forgotten_in_its_time_and_what_waits_is_not(stores: Stores) -> None:
