@@ -30,6 +30,7 @@ from trinity_report.config import ReportConfig
 from trinity_storage.resolve import StorageConfig
 from trinity_sync.config import SyncConfig
 from trinity_usage.config import UsageConfig
+from trinity_webhook.config import WebhookConfig
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "configuration.md"
 SECTIONS: Mapping[str, tuple[type[Any], str]] = {
@@ -40,6 +41,7 @@ SECTIONS: Mapping[str, tuple[type[Any], str]] = {
     "account": (AccountConfig, "The account service."),
     "usage": (UsageConfig, "The usage service."),
     "report": (ReportConfig, "The report service."),
+    "webhook": (WebhookConfig, "The webhook service."),
     "sync": (SyncConfig, "The sync: the copy of the usage log in Valkey."),
     "gateway": (GatewayConfig, "A gateway worker: HTTP, UDP, the replicas that both read, and the ledger."),
 }

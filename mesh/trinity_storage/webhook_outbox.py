@@ -1,0 +1,295 @@
+"""What webhook engines work off, in PostgreSQL: rule states with their alerts, claims, attempts.
+
+Nothing waits for another worker: what is locked is skipped, and every write is guarded by the
+token of the lease that it is made under.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Sequence
+from typing import Final
+
+from trinity_core.webhook_alerts import state_to_json
+from trinity_core.webhook_errors import lost_lease
+from trinity_core.webhook_store import Lease, Result, StoredState, Watched
+from trinity_core.webhooks import Attempt, Delivery, DeliveryState
+from trinity_storage.moments import to_moment
+from trinity_storage.postgres import Postgres, Session
+from trinity_storage.webhook_leases import WebhookLeases
+from trinity_storage.webhook_rows import (
+    ATTEMPT,
+    DELIVERY,
+    ENDPOINT,
+    SUBSCRIPTION,
+    attempt_values,
+    delivery_of,
+    delivery_values,
+    parameters,
+    standing_of,
+    state_of,
+    subscription_of,
+)
+from trinity_storage.webhooks import ADD_DELIVERY, count_up, secrets_by_endpoint
+
+# ruff: noqa: S608 - statements are put together of constants
+
+_LOG: Final = f"""
+{ADD_DELIVERY}
+ON CONFLICT (delivery) DO UPDATE
+   SET state = EXCLUDED.state, attempts = EXCLUDED.attempts, tries = EXCLUDED.tries, done_time = EXCLUDED.done_time,
+       due_time = NULL, last_status = EXCLUDED.last_status, last_outcome = EXCLUDED.last_outcome
+"""
+_ADD_ATTEMPT: Final = f"""
+INSERT INTO trinity.webhook_attempts ({ATTEMPT}) VALUES ({parameters(ATTEMPT)})
+ON CONFLICT (delivery, number) DO NOTHING
+"""
+_PUT_STATE: Final = """
+INSERT INTO trinity.webhook_rule_states AS old (subscription, asset, rule_version, number, state)
+SELECT subscription, $2, rule_version, $4, $5::jsonb
+  FROM trinity.webhook_subscriptions WHERE subscription = $1 AND rule_version = $3
+   FOR KEY SHARE
+ON CONFLICT (subscription, asset) DO UPDATE
+   SET rule_version = EXCLUDED.rule_version, number = EXCLUDED.number, state = EXCLUDED.state
+ WHERE old.rule_version < EXCLUDED.rule_version OR old.number <= EXCLUDED.number
+RETURNING true
+"""
+_CLAIM: Final = f"""
+WITH held AS (
+    SELECT * FROM unnest($1::smallint[], $2::bigint[]) AS h (shard, token)
+), due AS (
+    SELECT d.delivery, h.token
+      FROM held h
+      JOIN trinity.webhook_endpoints e ON e.shard = h.shard
+      JOIN trinity.associates a ON a.associate = e.associate AND NOT a.suspended
+     CROSS JOIN LATERAL (
+        (SELECT o.delivery, o.due_time, o.sequence
+           FROM trinity.webhook_deliveries o
+          WHERE o.endpoint = e.endpoint AND o.state = 1 AND NOT o.ordered AND o.due_time <= $3 AND o.claim <> h.token
+            AND (o.kind = 4 OR (e.state = 2 AND NOT e.paused))
+          ORDER BY o.due_time LIMIT $5)
+        UNION ALL
+        (SELECT f.delivery, f.due_time, f.sequence
+           FROM (SELECT DISTINCT ON (p.subscription) p.delivery, p.due_time, p.sequence, p.claim
+                   FROM trinity.webhook_deliveries p
+                  WHERE p.endpoint = e.endpoint AND p.state = 1 AND p.ordered
+                  ORDER BY p.subscription, p.sequence) AS f
+          WHERE f.due_time <= $3 AND f.claim <> h.token AND e.state = 2 AND NOT e.paused)
+        ORDER BY due_time, sequence LIMIT $5
+     ) AS d
+     WHERE e.endpoint <> ALL($6::text[])
+     ORDER BY d.due_time, d.sequence
+     LIMIT $4
+), locked AS (
+    SELECT t.delivery, due.token
+      FROM trinity.webhook_deliveries t JOIN due ON due.delivery = t.delivery
+     WHERE t.state = 1 AND t.claim <> due.token
+       FOR UPDATE OF t SKIP LOCKED
+)
+UPDATE trinity.webhook_deliveries c
+   SET claim = locked.token
+  FROM locked
+ WHERE c.delivery = locked.delivery
+RETURNING {", ".join(f"c.{name}" for name in DELIVERY.split(", "))}, c.sequence
+"""
+
+
+class PostgresOutbox(WebhookLeases):
+    """Outbox in the tables of migration 4."""
+
+    def __init__(self, postgres: Postgres) -> None:
+        """`postgres` stays its owner's to open and close."""
+        super().__init__(postgres)
+        self._postgres = postgres
+
+    async def watched(self, shards: Collection[int]) -> Watched:
+        """See Outbox."""
+        async with self._postgres.transaction(read_only=True, snapshot=True) as session:
+            columns = ", ".join(f"e.{name}" for name in ENDPOINT.split(", "))
+            rows = await session.fetch(
+                f"SELECT {columns}, p.assets FROM trinity.webhook_endpoints e "
+                "JOIN trinity.associates a USING (associate) JOIN trinity.plans p USING (plan) "
+                "WHERE e.shard = ANY($1::smallint[]) AND NOT a.suspended ORDER BY e.endpoint",
+                list(shards),
+            )
+            names = [row["endpoint"] for row in rows]
+            secrets = await secrets_by_endpoint(session, names)
+            subscriptions = await session.fetch(
+                f"SELECT {SUBSCRIPTION} FROM trinity.webhook_subscriptions "
+                "WHERE endpoint = ANY($1) AND NOT paused ORDER BY subscription",
+                names,
+            )
+        return Watched(
+            [standing_of(row, secrets[row["endpoint"]], assets=row["assets"]) for row in rows],
+            [subscription_of(row) for row in subscriptions],
+        )
+
+    async def version(self) -> int:
+        """See Outbox."""
+        return int(
+            await self._postgres.fetch_value(
+                "SELECT w.version + a.version FROM trinity.webhook_version w, trinity.account_version a"
+            )
+        )
+
+    async def states(self, subscriptions: Collection[str]) -> Sequence[StoredState]:
+        """See Outbox."""
+        rows = await self._postgres.fetch(
+            "SELECT s.subscription, s.asset, s.rule_version, s.state FROM trinity.webhook_rule_states s "
+            "JOIN trinity.webhook_subscriptions USING (subscription, rule_version) "
+            "WHERE s.subscription = ANY($1) ORDER BY s.subscription, s.asset",
+            list(subscriptions),
+        )
+        return [state_of(row) for row in rows]
+
+    async def commit(self, lease: Lease, states: Sequence[StoredState], alerts: Sequence[Delivery]) -> int:
+        """See Outbox."""
+        taken: set[tuple[str, str]] = set()
+        new = 0
+        async with self._postgres.transaction() as session:
+            await _check(session, lease)
+            for each in states:
+                if await session.fetch_value(
+                    _PUT_STATE,
+                    each.subscription,
+                    each.asset,
+                    each.rule_version,
+                    each.state.number,
+                    state_to_json(each.state),
+                ):
+                    taken.add((each.subscription, each.asset))
+            for alert in alerts:
+                if (alert.subscription, alert.asset) in taken:
+                    tag = await session.execute(f"{ADD_DELIVERY} ON CONFLICT DO NOTHING", *delivery_values(alert))
+                    new += tag.endswith(" 1")
+        return new
+
+    async def claim(
+        self, leases: Collection[Lease], *, now_ns: int, limit: int, per_endpoint: int, busy: Collection[str]
+    ) -> Sequence[Delivery]:
+        """See Outbox."""
+        rows = await self._postgres.fetch(
+            _CLAIM,
+            [lease.shard for lease in leases],
+            [lease.token for lease in leases],
+            to_moment(now_ns),
+            limit,
+            per_endpoint,
+            list(busy),
+        )
+        return sorted(map(delivery_of, rows), key=lambda delivery: delivery.sequence)
+
+    async def unclaim(self, deliveries: Collection[str]) -> None:
+        """See Outbox."""
+        await self._postgres.execute(
+            "UPDATE trinity.webhook_deliveries SET claim = 0 WHERE delivery = ANY($1)", list(deliveries)
+        )
+
+    async def record(self, lease: Lease, results: Sequence[Result]) -> None:
+        """See Outbox."""
+        async with self._postgres.transaction() as session:
+            await _check(session, lease)
+            # First, as in every change: its lock is the one that changes wait for.
+            version = await count_up(session) if any(result.disable for result in results) else 0
+            # An endpoint may have been deleted meanwhile, with its deliveries.
+            known = await session.fetch(
+                "SELECT delivery FROM trinity.webhook_deliveries WHERE delivery = ANY($1) ORDER BY delivery FOR UPDATE",
+                [result.attempt.delivery for result in results],
+            )
+            there = {row["delivery"] for row in known}
+            results = [result for result in results if result.attempt.delivery in there]
+            await session.execute_many(_ADD_ATTEMPT, [attempt_values(result.attempt) for result in results])
+            told: defaultdict[str, list[tuple[Attempt, Result]]] = defaultdict(list)
+            for result in results:
+                attempt = result.attempt
+                over = result.state is not DeliveryState.PENDING
+                endpoint = await session.fetch_value(
+                    "UPDATE trinity.webhook_deliveries SET state = $2, due_time = $3, done_time = $4, claim = 0, "
+                    "attempts = attempts + 1, tries = greatest(tries, $5), last_status = $6, last_outcome = $7 "
+                    "WHERE delivery = $1 RETURNING endpoint",
+                    attempt.delivery,
+                    result.state.value,
+                    None if over else to_moment(result.due_time_ns or attempt.at_ns),
+                    to_moment(attempt.at_ns) if over else None,
+                    attempt.number,
+                    attempt.status,
+                    attempt.outcome.value,
+                )
+                if endpoint is not None:
+                    told[endpoint].append((attempt, result))
+            for endpoint, each in told.items():
+                await _judge(session, endpoint, each)
+                if any(result.disable is not None for _, result in each):
+                    await _disable(session, endpoint, each, version)
+
+    async def log(self, lease: Lease, entries: Sequence[tuple[Delivery, Attempt]]) -> None:
+        """See Outbox."""
+        async with self._postgres.transaction() as session:
+            await _check(session, lease)
+            # An endpoint may have been deleted while it was told.
+            rows = await session.fetch(
+                "SELECT endpoint FROM trinity.webhook_endpoints "
+                "WHERE endpoint = ANY($1) ORDER BY endpoint FOR KEY SHARE",
+                [delivery.endpoint for delivery, _ in entries],
+            )
+            there = {row["endpoint"] for row in rows}
+            entries = [entry for entry in entries if entry[0].endpoint in there]
+            await session.execute_many(_LOG, [delivery_values(delivery) for delivery, _ in entries])
+            await session.execute_many(_ADD_ATTEMPT, [attempt_values(attempt) for _, attempt in entries])
+
+    async def forget(self, *, before_ns: int, limit: int) -> int:
+        """See Outbox."""
+        tag = await self._postgres.execute(
+            "DELETE FROM trinity.webhook_deliveries WHERE delivery IN ("
+            "SELECT delivery FROM trinity.webhook_deliveries WHERE create_time < $1 AND state <> 1 "
+            "ORDER BY create_time LIMIT $2 FOR UPDATE SKIP LOCKED)",
+            to_moment(before_ns),
+            limit,
+        )
+        return int(tag.removeprefix("DELETE "))
+
+
+async def _check(session: Session, lease: Lease) -> None:
+    found = await session.fetch_value(
+        "SELECT true FROM trinity.webhook_leases WHERE shard = $1 AND token = $2 FOR SHARE", lease.shard, lease.token
+    )
+    if not found:
+        raise lost_lease()
+
+
+async def _judge(session: Session, endpoint: str, told: Sequence[tuple[Attempt, Result]]) -> None:
+    """What attempts, in their order, say of whether their endpoint fails."""
+    attempt, newest = told[-1]
+    at = to_moment(attempt.at_ns)
+    if not all(result.failing for _, result in told):
+        await session.execute(
+            "UPDATE trinity.webhook_endpoints SET failing_since = NULL "
+            "WHERE endpoint = $1 AND failing_since IS NOT NULL",
+            endpoint,
+        )
+    if newest.failing:
+        await session.execute(
+            "UPDATE trinity.webhook_endpoints SET failing_since = $2 WHERE endpoint = $1 AND failing_since IS NULL",
+            endpoint,
+            at,
+        )
+
+
+async def _disable(session: Session, endpoint: str, told: Sequence[tuple[Attempt, Result]], version: int) -> None:
+    attempt, result = next(each for each in told if each[1].disable is not None)
+    assert result.disable is not None
+    at = to_moment(attempt.at_ns)
+    await session.execute(
+        "UPDATE trinity.webhook_endpoints SET state = 3, disable_reason = $2, disable_time = $3, version = $4 "
+        "WHERE endpoint = $1",
+        endpoint,
+        result.disable.value,
+        at,
+        version,
+    )
+    await session.execute(
+        "UPDATE trinity.webhook_deliveries SET state = 3, due_time = NULL, done_time = $2, claim = 0 "
+        "WHERE endpoint = $1 AND state = 1",
+        endpoint,
+        at,
+    )
