@@ -127,16 +127,16 @@ async def test_attempts_under_way_are_bounded(stage: Stage) -> None:
 
 
 async def test_a_connection_that_was_closed_meanwhile_is_replaced_before_anything_is_sent(stage: Stage) -> None:
-    closed = asyncio.Event()
+    kept = asyncio.Event()
 
     async def close(peer: Peer) -> None:
+        await kept.wait()
         peer.writer.transport.abort()
-        closed.set()
 
     receiver, sender = await stage.receiver(once(then=close)), await stage.sender()
     await post(sender, receiver)
-    await closed.wait()
     (pooled,) = sender._pool._idle.values()
+    kept.set()
     await until(lambda: not pooled.connection.is_open)
     sent = await post(sender, receiver, message="msg_2")
     assert (sent.outcome, sent.reused, sent.stale) == (Outcome.DELIVERED, False, False)
@@ -170,9 +170,16 @@ async def test_an_answer_that_nobody_asked_for_is_never_the_next_ones(stage: Sta
     receiver, sender = await stage.receiver(saying(OK + planted, close=False)), await stage.sender()
     assert (await post(sender, receiver)).answer == b"ok"
     assert sender.idle == 0
-    late = await stage.receiver(once(then=lambda peer: peer.send(planted)))
+    kept = asyncio.Event()
+
+    async def plant(peer: Peer) -> None:
+        await kept.wait()
+        await peer.send(planted)
+
+    late = await stage.receiver(once(then=plant))
     await post(sender, late, endpoint="whe_2")
     (pooled,) = sender._pool._idle.values()
+    kept.set()
     await until(lambda: not pooled.connection.is_open)
     assert (await post(sender, late, endpoint="whe_2")).answer == b"ok"
     assert late.connections == 2

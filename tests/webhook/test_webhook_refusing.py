@@ -35,8 +35,9 @@ SPELLINGS = (
     "127.1", "127.0.1", "0x7f.0.0.1", "0x7f000001", "0x7F.1", "017700000001", "0177.0.0.1", "127.0.0.01",
     "2130706433", "127.0.0.1.", "0", "00", "0.0.0.0", "127.0.0.0x1", "1.2.3.0x", "[::ffff:127.0.0.1]", "[::1]",
     "[::ffff:7f00:1]", "[64:ff9b::127.0.0.1]", "[::127.0.0.1]", "[fe80::1%25lo]", "[::1%lo]", "①②⑦.⓪.⓪.①",
-    "127。0。0。1", "localhost", "LOCALHOST", "localhost.", "a.localhost", "x.internal", "x.local", "intranet", "metadata",
-    "a@127.0.0.1", "hooks.acme.example@127.0.0.1", "hooks.acme.example\\@127.0.0.1", "hooks.acme.example#@127.0.0.1",
+    "127。0。0。1", "localhost", "LOCALHOST", "localhost.", "a.localhost", "x.internal", "x.local", "intranet",
+    "metadata", "a@127.0.0.1", "hooks.acme.example@127.0.0.1", "hooks.acme.example\\@127.0.0.1",
+    "hooks.acme.example#@127.0.0.1",
 )  # fmt: skip
 SYSTEM_SPELLINGS = ("127.1", "0x7f.1", "0177.0.0.1", "2130706433", "0x7f000001", "017700000001", "localhost", "0")
 
