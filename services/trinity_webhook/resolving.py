@@ -12,7 +12,7 @@ from typing import Final, Protocol, Self
 
 from trinity_core.webhook_addresses import Address, AddressPolicy, is_loopback
 from trinity_core.webhook_retry import Outcome
-from trinity_core.webhook_urls import Target
+from trinity_core.webhook_urls import Kind, Target
 from trinity_webhook.sending import Failed
 
 ADDRESSES_MAX: Final = 64
@@ -67,7 +67,7 @@ async def checked_addresses(target: Target, *, policy: AddressPolicy, resolver: 
         if why is not None:
             # Which address it is stays untold: whoever registers names must not learn what they mean in here.
             raise Failed(Outcome.ADDRESS_REFUSED, f"the address is never called: {why}")
-        if not target.secure and not is_loopback(address):
+        if target.kind is Kind.HTTP and not target.secure and not is_loopback(address):
             raise Failed(Outcome.ADDRESS_REFUSED, "without TLS nothing but this machine is called")
     return found
 
