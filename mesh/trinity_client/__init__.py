@@ -1,4 +1,4 @@
-"""What a Python customer installs: a live local replica of the prices, and typed calls."""
+"""What a Python customer installs: a live local replica of the prices, typed calls, the receiver's half of webhooks."""
 
 from trinity_client.price_book import PriceBook
 from trinity_client.price_client import PriceClient
@@ -7,9 +7,12 @@ from trinity_client.udp_client import UdpClient
 from trinity_client.udp_opening import UdpSessionKey, open_udp_session
 from trinity_client.udp_values import UdpPrice, UdpUsage
 from trinity_client.view import PriceView
+from trinity_client.webhook_datagrams import DatagramReceiver
+from trinity_client.webhook_verify import WebhookMessage, WebhookVerifier, webhook_verify
 
 __all__ = [
     "Connection",
+    "DatagramReceiver",
     "PriceBook",
     "PriceClient",
     "PriceView",
@@ -17,5 +20,8 @@ __all__ = [
     "UdpPrice",
     "UdpSessionKey",
     "UdpUsage",
+    "WebhookMessage",
+    "WebhookVerifier",
     "open_udp_session",
+    "webhook_verify",
 ]
