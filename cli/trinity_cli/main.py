@@ -40,6 +40,7 @@ COMMANDS: Mapping[str, Entry] = MappingProxyType(
         "associate": Entry("trinity_cli.associate_commands:associate", "Make, show and change customers."),
         "plan": Entry("trinity_cli.plan_commands:plan", "Make, show and change plans."),
         "report": Entry("trinity_cli.report_commands:report", "List, sum up and export what was answered."),
+        "webhook": Entry("trinity_cli.webhook_commands:webhook", "Have prices and alerts pushed, and receive them."),
         "sync": Entry("trinity_cli.sync:sync", "Copy the usage log into the cache."),
         "replay": Entry("trinity_cli.replay:replay", "Make prices of a recorded tick file."),
         "gateway": Entry("trinity_cli.gateway:gateway", "Serve anybody's gRPC service as HTTP/JSON."),

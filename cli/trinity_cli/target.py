@@ -19,6 +19,7 @@ _WORDS = {
     "price": "the price service",
     "account": "the account service",
     "report": "the report service",
+    "webhook": "the webhook service",
     "feeds": "the feed worker",
     "udp": "the UDP gateway",
     "udp_reports": "the UDP gateway's port for reports",
@@ -41,6 +42,8 @@ class Target:
     """gRPC address of the usage service."""
     report: str = ""
     """gRPC address of the report service."""
+    webhook: str = ""
+    """gRPC address of the webhook service."""
     feeds: tuple[str, ...] = ()
     """gRPC addresses of the feed workers."""
     http: str = ""
@@ -61,7 +64,7 @@ class Target:
         return f"{_WORDS[part]} at {self.need(part)} (from {self.origin})"
 
     def need(self, part: str) -> str:
-        """The address of "price", "account", "report", "http", "udp" or "udp_reports", or of the first of "feeds".
+        """The address of a part: the name of a field but "origin", "key" and "pids"; of "feeds" the first.
 
         Raises CommandError when it is not known.
         """
@@ -114,6 +117,8 @@ def resolve(part: str, address: str | None, ready_file: Path | None, environ: Ma
             return Target(origin, feeds=addresses)
         if part == "account":
             return Target(origin, account=addresses[0])
+        if part == "webhook":
+            return Target(origin, webhook=addresses[0])
         if part == "report":
             return Target(origin, report=addresses[0])
         return Target(origin, udp=addresses[0]) if part == "udp" else Target(origin, price=addresses[0])
@@ -142,6 +147,7 @@ def read_ready(path: Path) -> Target:
             origin=str(path),
             price=grpc.get("price", ""),
             account=grpc.get("account", ""),
+            webhook=grpc.get("webhook", ""),
             usage=grpc.get("usage", ""),
             report=grpc.get("report", ""),
             feeds=tuple(text.strip() for text in listed if text.strip()),

@@ -32,6 +32,13 @@ class Authority:
 
     def server(self, *names: str, expired: bool = False, http: str = "http/1.1") -> ssl.SSLContext:
         """A server's context with a certificate for these names and addresses."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(self.leaf(*names, expired=expired))
+        context.set_alpn_protocols([http])
+        return context
+
+    def leaf(self, *names: str, expired: bool = False) -> str:
+        """A file with a certificate for these names and addresses, and its key."""
         key = ec.generate_private_key(ec.SECP256R1())
         now = datetime.now(UTC)
         end = now - timedelta(days=1) if expired else now + timedelta(days=1)
@@ -48,10 +55,7 @@ class Authority:
                 serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
             )
         )
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(place)
-        context.set_alpn_protocols([http])
-        return context
+        return str(place)
 
     def _builder(
         self, subject: x509.Name, key: ec.EllipticCurvePrivateKey, begin: datetime, end: datetime
