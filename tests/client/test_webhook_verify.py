@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import base64
 import json
+import re
+from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -12,6 +16,7 @@ from standardwebhooks import Webhook
 
 from trinity_client import WebhookVerifier, webhook_verify
 from trinity_core.errors import Reason, TrinityError
+from trinity_core.webhook_datagram import Head, beat
 from trinity_core.webhook_secrets import Scheme, SecretValue, public_text
 from trinity_core.webhook_signing import Signer, headers
 from trinity_mesh.clock import SystemClock
@@ -119,3 +124,39 @@ def test_the_function_takes_what_the_official_package_signs_now() -> None:
     signature = Webhook(V1.text).sign("msg_1", datetime.fromtimestamp(now_s, UTC), BODY.decode())
     given = {"webhook-id": "msg_1", "webhook-timestamp": str(now_s), "webhook-signature": signature}
     assert webhook_verify(given, BODY, [V1.text]).data == json.loads(BODY)["data"]
+
+
+def documented(number: int) -> dict[str, Any]:
+    """What the page's example of webhooks of that number defines, with our secret for its own."""
+    page = (Path(__file__).resolve().parents[2] / "docs/clients/python.md").read_text().partition("\n## Webhooks\n")[2]
+    block = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)[number]
+    names: dict[str, Any] = {}
+    exec(compile(block.replace("whsec_…", V1.text), "python.md", "exec"), names)
+    return names
+
+
+def test_the_example_of_a_receiver_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    receive: Callable[[dict[str, str], bytes], tuple[int, str]] = documented(0)["receive"]
+    now_s = SystemClock().unix_ns() // 10**9
+    for _ in range(2):
+        assert receive(fields(V1, now_s=now_s), BODY) == (204, "")
+    assert capsys.readouterr().out == "webhook.test {'endpoint': 'whe_1'}\n"
+    assert receive(fields(NEW, now_s=now_s), BODY) == (401, "no signature is one of the keys'")
+    challenge = b'{"type":"webhook.challenge","timestamp":"x","data":{"challenge":"abc"}}'
+    assert receive(fields(V1, body=challenge, now_s=now_s), challenge) == (200, "abc")
+
+
+def test_the_example_of_datagrams_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    class Transport:
+        sent: list[tuple[bytes, Any]] = []  # noqa: RUF012 # one test's
+
+        def sendto(self, data: bytes, addr: Any) -> None:
+            self.sent.append((data, addr))
+
+    prices = documented(1)["Prices"]()
+    prices.connection_made(Transport())
+    head = Head("whe_1", "0a", 1, SystemClock().unix_ns() // 10**9)
+    prices.datagram_received(beat(head, "00", [V1.data]), "peer")
+    prices.datagram_received(beat(head, "00", [NEW.data]), "peer")
+    assert [addr for _, addr in Transport.sent] == ["peer"]
+    assert "no MAC is one of the keys'" in capsys.readouterr().out

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import itertools
+import re
 from decimal import Decimal
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -154,3 +157,18 @@ def test_a_datagram_of_another_form_is_nothing(data: bytes) -> None:
 def test_a_datagram_needs_one_to_eight_keys(count: int) -> None:
     with pytest.raises(ValueError, match="1 to 8 keys"):
         beat(HEAD, "00", [KEY] * count)
+
+
+def test_the_datagrams_of_the_page_are_sealed_with_its_secret() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs/webhook-sending.md").read_text()
+    secret = re.search(r"`whsec_([A-Za-z0-9+/=]+)`", page)
+    assert secret is not None
+    key = base64.b64decode(secret[1])
+    shown = re.findall(r"^```datagram\n(.*?)\n```", page, re.MULTILINE | re.DOTALL)
+    found = [told(text.encode()) for text in shown]
+    labels = {"BEAT": PUSH_LABEL, "TICK": PUSH_LABEL, "POST": PUSH_LABEL, "RENEW": REPLY_LABEL, "ACK": REPLY_LABEL}
+    assert [each.word for each in found] == ["BEAT", "RENEW", "TICK", "POST", "ACK"]
+    for each in found:
+        assert is_genuine(each, labels[each.word], [key])
+    assert renewal(found[0], 1_790_000_000, [key]).decode() == shown[1]
+    assert receipt(found[3], 1_790_000_000, [key]).decode() == shown[4]
