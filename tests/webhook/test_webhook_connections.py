@@ -11,7 +11,19 @@ import pytest
 
 from trinity_core.webhook_retry import Outcome
 from trinity_webhook.https_sender import HttpsSender
-from webhook.receiving import ENDPOINT, OK, Peer, Receiver, Script, Stage, answering, posting, saying, staged, until
+from webhook.receiving import (
+    ENDPOINT,
+    OK,
+    Peer,
+    Receiver,
+    Script,
+    Stage,
+    answering,
+    posting,
+    saying,
+    staged,
+    until,
+)
 
 
 class HandClock:

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import dataclasses
 import email.utils
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from standardwebhooks import Webhook
 
+from trinity_core.webhook_addresses import AddressPolicy
 from trinity_core.webhook_retry import Outcome
 from trinity_core.webhook_secrets import Scheme, SecretValue
 from trinity_core.webhook_signing import Signer
 from trinity_mesh.clock import SystemClock
+from trinity_webhook.https_sender import HttpsSender
+from trinity_webhook.sender_config import SenderConfig
 from trinity_webhook.sending import KEPT_MAX, Posting, challenge_answer
+from trinity_webhook.udp_config import UdpSenderConfig
 from webhook.receiving import ENDPOINT, NAME, OK, Peer, Stage, answering, posting, saying, staged
 
 
@@ -299,3 +305,35 @@ async def test_an_answer_to_a_challenge_is_found(stage: Stage, body: bytes) -> N
 
 async def test_a_refusal_answers_no_challenge(stage: Stage) -> None:
     assert challenge_answer(await stage.post(saying(b"HTTP/1.1 404 x\r\ncontent-length: 3\r\n\r\nabc"))) == ""
+
+
+@pytest.mark.parametrize("name", ["message", "signature"])
+async def test_a_field_never_becomes_two(stage: Stage, name: str) -> None:
+    receiver, sender = await stage.receiver(answering), await stage.sender()
+    broken = dataclasses.replace(posting(), **{name: "x\r\nwebhook-id: y"})
+    with pytest.raises(ValueError, match="more than one line"):
+        await sender.post(ENDPOINT, receiver.target(), broken)
+    assert receiver.connections == 0
+
+
+async def test_what_the_log_keeps_is_bounded(stage: Stage) -> None:
+    sent = await stage.post(saying(b"HTTP/1.1 500 x\r\ncontent-length: 2000\r\n\r\n" + b"y" * 2_000))
+    assert sent.answer == b"y" * KEPT_MAX
+    attempt = sent.attempt("msg_1", 3, at_ns=7)
+    assert (attempt.number, attempt.at_ns, attempt.status, attempt.outcome) == (3, 7, 500, Outcome.REFUSED)
+    assert (len(attempt.answer), attempt.error) == (256, "the answer is 500")
+
+
+async def test_a_file_of_roots_that_cannot_be_read_is_said_at_once() -> None:
+    with pytest.raises(OSError, match="No such file"):
+        HttpsSender(SenderConfig(ca_file="/nowhere.pem"), policy=AddressPolicy(), clock=SystemClock())
+
+
+@pytest.mark.parametrize("config", [SenderConfig, UdpSenderConfig])
+def test_a_setting_out_of_its_bounds_is_named(config: type[Any]) -> None:
+    numbers = [each.name for each in dataclasses.fields(config) if isinstance(each.default, int)]
+    assert numbers
+    for name in numbers:
+        for value in (-1, 1 << 40):
+            with pytest.raises(ValueError, match=f"{name} must be between"):
+                config(**{name: value})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack
 from decimal import Decimal
 from typing import Any
@@ -59,6 +59,7 @@ class Listener(asyncio.DatagramProtocol):
         self.answers = True
         self.lose = 0
         self.senders: list[Any] = []
+        self.now_s: Callable[[], int] = lambda: NOW_S
 
     def connection_made(self, transport: Any) -> None:
         self.transport = transport
@@ -71,7 +72,7 @@ class Listener(asyncio.DatagramProtocol):
             self.lose -= 1
             return
         try:
-            push = self.receiver.receive(data, now_s=NOW_S)
+            push = self.receiver.receive(data, now_s=self.now_s())
         except TrinityError as error:
             self.refused.append(error.message)
             return
