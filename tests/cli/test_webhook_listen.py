@@ -146,7 +146,7 @@ async def test_without_a_secret_a_challenge_is_answered_and_nothing_called_genui
 
 async def test_shares_fail_and_hang_as_they_are_told(bench: Bench) -> None:
     options = ("--fail", "40%", "--hang", "0.2", "--status", "429", "--retry-after", "7", "--seed", "1")
-    listening, sender = await bench.listen("--json", *options), await bench.sender(total_ms=3_000)
+    listening, sender = await bench.listen("--json", *options), await bench.sender(total_ms=5_000)
     results = await asyncio.gather(*(post(sender, listening, posting(f"msg_{n}")) for n in range(50)))
     found = [(sent.outcome, sent.status, sent.retry_after_s) for sent in results]
     kinds = {

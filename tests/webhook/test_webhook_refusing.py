@@ -172,21 +172,34 @@ async def test_without_the_setting_not_even_this_machine_is_called(stage: Stage)
 
 async def test_a_resolver_that_hangs_holds_up_one_attempt_alone(stage: Stage) -> None:
     receiver = await stage.receiver(answering)
-    begun = asyncio.Event()
+    begun, answered = asyncio.Event(), asyncio.Event()
 
-    class Hanging:
+    class Slow:
         async def resolve(self, host: str) -> list[str]:
             if host == NAME:
                 return ["127.0.0.1"]
             begun.set()
+            await answered.wait()
+            return ["10.0.0.1"]
+
+    stage.names = Slow()  # type: ignore[assignment]
+    sender = await stage.sender(connect_ms=60_000, total_ms=60_000)
+    async with asyncio.TaskGroup() as group:
+        slow = group.create_task(sender.post("whe_2", by_hand("slow.example", 443), posting()))
+        await begun.wait()
+        assert (await sender.post(ENDPOINT, receiver.target(), posting())).outcome is Outcome.DELIVERED
+        assert not slow.done()
+        answered.set()
+    assert slow.result().outcome is Outcome.ADDRESS_REFUSED
+
+
+async def test_a_resolver_that_never_answers_ends_in_time(stage: Stage) -> None:
+    class Silent:
+        async def resolve(self, host: str) -> list[str]:
             await asyncio.Event().wait()
             raise AssertionError
 
-    stage.names = Hanging()  # type: ignore[assignment]
-    sender = await stage.sender(connect_ms=300)
-    async with asyncio.TaskGroup() as group:
-        hung = group.create_task(sender.post("whe_2", by_hand("slow.example", 443), posting()))
-        await begun.wait()
-        assert (await sender.post(ENDPOINT, receiver.target(), posting())).outcome is Outcome.DELIVERED
-        assert not hung.done()
-    assert hung.result().outcome is Outcome.TIMED_OUT
+    stage.names = Silent()  # type: ignore[assignment]
+    sender = await stage.sender(connect_ms=50)
+    sent = await sender.post(ENDPOINT, by_hand(NAME, 443), posting())
+    assert (sent.outcome, sent.error) == (Outcome.TIMED_OUT, "no connection in time")
