@@ -7,87 +7,17 @@ somebody's thing without a question that sets it, fail there.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from google.protobuf.field_mask_pb2 import FieldMask
-from google.protobuf.message import Message
 
+from account.tenant_things import Admins, Ask, Commons, Meshs, Own, Row
+from account.tenant_webhooks import WEBHOOK_ROWS
 from trinity.account.v1 import account_pb2 as account
 from trinity.feed.v1 import feed_pb2 as feed
 from trinity.price.v1 import price_pb2 as price
 from trinity.report.v1 import report_pb2 as report
 from trinity.usage.v1 import usage_pb2 as usage
-
-NAMING = frozenset({"associate", "plan", "key_id", "key_ids", "page_token"})
-"""Fields of requests that name what belongs to somebody, or hold it."""
-
-
-@dataclass(frozen=True)
-class Things:
-    """What somebody has, by the names that requests use."""
-
-    associate: str
-    plan: str
-    key_id: str
-    """A key that is used, with usage."""
-    to_rotate: str
-    to_revoke: str
-    revoked: str
-    """A key that has ended."""
-    tokens: Mapping[str, str] = field(default_factory=dict)
-    """Page tokens, by the method of their list."""
-
-    def names(self) -> list[str]:
-        """All of them, longest first, so that none is taken for a part of another."""
-        names = [self.associate, self.plan, self.key_id, self.to_rotate, self.to_revoke, self.revoked]
-        return sorted([*names, *self.tokens.values()], key=len, reverse=True)
-
-    def counterparts(self, other: Things) -> list[tuple[str, str]]:
-        """The names of another, each with the one of the same thing here."""
-        pairs = [(getattr(other, name), getattr(self, name)) for name in ("plan", "associate", "key_id")]
-        pairs += [(getattr(other, name), getattr(self, name)) for name in ("to_rotate", "to_revoke", "revoked")]
-        return pairs + [(other.tokens[name], token) for name, token in self.tokens.items()]
-
-
-Ask = Callable[[Things, Things], Message]
-"""Makes a request of the caller's things and of whose things are asked for, which may be the same."""
-
-
-@dataclass(frozen=True)
-class Own:
-    """For what is one's own: any associate's keys with the scope of the contract."""
-
-    asks: Mapping[str, Ask]
-    """Every way to name a thing."""
-    unnamed: tuple[Message, ...] = ()
-    """Requests that name nothing: they are about the caller's own things."""
-    own_reason: Mapping[str, str] = field(default_factory=dict)
-    """Questions to which even the owner gets no answer, and why."""
-
-
-@dataclass(frozen=True)
-class Admins:
-    """For the scope admin alone, even where the thing is the caller's own."""
-
-    ask: Callable[[Things], Message]
-
-
-@dataclass(frozen=True)
-class Meshs:
-    """For parts of the mesh alone, whatever the scopes."""
-
-    ask: Callable[[Things], Message]
-
-
-@dataclass(frozen=True)
-class Commons:
-    """The same for everybody with the scope: it is about nobody's things."""
-
-    ask: Message
-
-
-Row = Own | Admins | Meshs | Commons
 
 
 def _reports(make: Callable[..., Any], **more: Any) -> dict[str, Ask]:
@@ -205,5 +135,6 @@ ROWS: Mapping[str, Row] = {
     "FeedService.StreamTicks": Commons(feed.StreamTicksRequest()),
     "FeedService.FetchQuote": Commons(feed.FetchQuoteRequest(asset="BTC", venue="kraken")),
     "FeedService.ListVenues": Commons(feed.ListVenuesRequest()),
+    **WEBHOOK_ROWS,
 }
 """By "Service.Method"."""

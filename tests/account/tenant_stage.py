@@ -11,8 +11,9 @@ from typing import Any
 
 import grpc.aio
 
-from account.small_account import SECRETS, SmallAccount, until_true
-from account.tenant_matrix import Things
+from account.small_account import SECRETS, SmallAccount
+from account.tenant_furnishing import Customer, Furnishing
+from account.tenant_things import Things
 from account.tenant_ways import GrpcWay, HttpWay, Way, Who
 from bridge_stage import Stage, serving_app
 from price.fake_feed import FakeFeed
@@ -20,17 +21,14 @@ from price.small_price import SmallPrice
 from trinity.account.v1 import account_pb2
 from trinity.feed.v1 import feed_service_pb2, feed_service_pb2_grpc
 from trinity.report.v1 import report_pb2, report_service_pb2_grpc
-from trinity.usage.v1 import usage_pb2, usage_service_pb2_grpc
+from trinity.webhook.v1 import webhook_pb2, webhook_service_pb2_grpc
 from trinity_account.servicer import service as account_service
 from trinity_admission.admission_config import AdmissionConfig, QuotaConfig
 from trinity_admission.grpc_interceptor import with_admission
 from trinity_admission.ledger_config import CollectorConfig
 from trinity_admission.main import AdmissionPart, admission_part
-from trinity_admission.principal import Principal, metadata_of
-from trinity_core.accounts import SCOPES
+from trinity_admission.principal import metadata_of
 from trinity_core.assets import load_assets
-from trinity_core.errors import TrinityError
-from trinity_core.usage import HOUR_S
 from trinity_core.venues import Venue
 from trinity_http.admitting import Admitting
 from trinity_http.app import create_app
@@ -49,8 +47,10 @@ from trinity_storage.usage import UsageStore
 from trinity_usage.config import LeaseConfig
 from trinity_usage.servicer import UsageServicer
 from trinity_usage.servicer import service as usage_service
+from trinity_webhook.config import WebhookConfig
+from trinity_webhook.main import WebhookPart
+from trinity_webhook.servicer import service as webhook_service
 
-CUSTOMERS_SCOPES = tuple(scope for scope in SCOPES if scope != "admin")
 NOBODY = Things(
     associate="nobody",
     plan="nobody-plan",
@@ -58,22 +58,19 @@ NOBODY = Things(
     to_rotate="999999999992",
     to_revoke="999999999993",
     revoked="999999999994",
-    tokens={"ListKeys": "A" * 60, "ListUsage": "A" * 86},
+    tokens={
+        "ListKeys": "A" * 60,
+        "ListUsage": "A" * 86,
+        "ListEndpoints": "A" * 90,
+        "ListSubscriptions": "A" * 91,
+        "ListDeliveries": "A" * 92,
+        "ReplayRange": "A" * 93,
+    },
 )
 """Names of nothing."""
 _PATIENT = QuotaConfig(wait_ms=20_000, deadline_ms=20_000)
 _ACCOUNT_TABLES = ("plans", "associates", "api_keys", "account_version", "app_config")
-
-
-@dataclass(frozen=True)
-class Customer:
-    """An associate with data of every kind."""
-
-    things: Things
-    whole: Who
-    """A key with all scopes of the plan."""
-    by_scope: Mapping[str, Who]
-    """A key for each scope, with that one alone."""
+_WEBHOOK_TABLES = ("webhook_endpoints", "webhook_secrets", "webhook_subscriptions", "webhook_deliveries")
 
 
 @dataclass(frozen=True)
@@ -94,6 +91,7 @@ class World:
     postgres: Postgres
     usage_stub: Any
     report_stub: Any
+    webhook_stub: Any
     acme: Customer
     globex: Customer
     bare: Who
@@ -101,12 +99,20 @@ class World:
     admin: Who
 
     async def accounts(self) -> str:
-        """Every row that the account service has, as text."""
+        """Every row that the account and webhook services have, as text."""
         found = []
-        for table in _ACCOUNT_TABLES:
+        for table in _ACCOUNT_TABLES + _WEBHOOK_TABLES:
             rows = await self.postgres.fetch(f"SELECT t::text AS line FROM trinity.{table} t ORDER BY 1")
             found += [f"{table} {row['line']}" for row in rows]
         return "\n".join(found)
+
+    async def webhooks_of(self, associate: str) -> list[str]:
+        """Every row of an associate's webhooks, as text."""
+        found = []
+        for table in ("endpoints", "subscriptions", "deliveries"):
+            query = f"SELECT t::text AS line FROM trinity.webhook_{table} t WHERE associate = $1 ORDER BY 1"
+            found += [f"{table} {row['line']}" for row in await self.postgres.fetch(query, associate)]
+        return found
 
     async def usage_of(self, key_id: str) -> list[tuple[Any, ...]]:
         """What stands in the log of a key, and what is leased for its associate."""
@@ -122,7 +128,12 @@ class World:
         rows = await self.report_stub.ListUsage(
             report_pb2.ListUsageRequest(page_size=1, **wanted), metadata=metadata_of(who.principal)
         )
-        return {"ListKeys": keys.next_page_token, "ListUsage": rows.next_page_token}
+        tokens = {"ListKeys": keys.next_page_token, "ListUsage": rows.next_page_token}
+        for name in ("ListEndpoints", "ListSubscriptions", "ListDeliveries"):
+            request = getattr(webhook_pb2, f"{name}Request")(page_size=1, **wanted)
+            page = await getattr(self.webhook_stub, name)(request, metadata=metadata_of(who.principal))
+            tokens[name] = page.next_page_token
+        return tokens
 
 
 WAYS = ("gateway", "direct", "http")
@@ -151,12 +162,24 @@ async def a_world(
             secret=SECRETS,
         )
         await stack.enter_async_context(report.serving())
+        webhook = WebhookPart(
+            WebhookConfig(
+                listen=f"unix:{name}/webhook.sock",
+                postgres=PostgresConfig(url=database_url, acquire_timeout_ms=20_000),
+                asked_per_minute_max=1_000,
+                drain_ms=100,
+            ),
+            clock=clock,
+            secret=SECRETS,
+        )
+        await stack.enter_async_context(webhook.serving())
         price = await stack.enter_async_context(SmallPrice(Path(name)).running())
         await price.say([price.tick(Venue.KRAKEN, "BTC", "67000.10")])
         services = [
             account_service(account.part.servicer),
             usage_service(usage),
             report_service(report.servicer),
+            webhook_service(webhook.servicer),
             price_service(price.part.servicer, price.part.quick),
             _feed_service(price.feed),
         ]
@@ -202,7 +225,7 @@ async def a_world(
             "direct": GrpcWay(direct, judges_keys=True),
             "http": HttpWay(http.client, http.base),
         }
-        furnishing = _Furnishing(account, usage_service_pb2_grpc.UsageServiceStub(mesh), part)
+        furnishing = Furnishing(account, mesh, webhook, part)
         acme, globex = await furnishing.customer("acmeco"), await furnishing.customer("globex")
         await account.plan("bare-plan", scopes=[], rate_per_s=1_000_000, burst=1_000_000)
         await account.associate("bareco", "bare-plan")
@@ -217,6 +240,7 @@ async def a_world(
             postgres=postgres,
             usage_stub=furnishing.usage,
             report_stub=report_service_pb2_grpc.ReportServiceStub(mesh),
+            webhook_stub=webhook_service_pb2_grpc.WebhookServiceStub(mesh),
             acme=acme,
             globex=globex,
             bare=await furnishing.key("bareco"),
@@ -225,69 +249,8 @@ async def a_world(
         yield replace(world, acme=await _with_tokens(world, acme), globex=await _with_tokens(world, globex))
 
 
-class _Furnishing:
-    """Makes customers by the services' own RPCs."""
-
-    def __init__(self, account: SmallAccount, usage: Any, part: AdmissionPart) -> None:
-        self.account = account
-        self.usage = usage
-        self._part = part
-
-    async def customer(self, associate: str) -> Customer:
-        plan = f"{associate}-plan"
-        await self.account.plan(
-            plan,
-            name=f"plan of {associate}",
-            scopes=list(CUSTOMERS_SCOPES),
-            rate_per_s=1_000_000,
-            burst=1_000_000,
-            monthly_quota=1_000_000,
-        )
-        await self.account.associate(associate, plan, name=f"{associate} Ltd", email=f"ops@{associate}.example")
-        whole = await self.key(associate, name=f"desk of {associate}")
-        spare = [(await self.key(associate, scopes=["keys.manage"])).principal.key_id for _ in range(3)]
-        await self.account.caller()(account_pb2.RevokeKeyRequest(key_id=spare[2]))
-        things = Things(associate, plan, whole.principal.key_id, *spare)
-        await self._use(associate, things.key_id)
-        await self._use(f"{associate}-old", things.revoked)
-        by_scope = {scope: await self.key(associate, scopes=[scope]) for scope in CUSTOMERS_SCOPES}
-        return Customer(things, whole, by_scope)
-
-    async def key(self, associate: str, **fields: Any) -> Who:
-        """A key that the gateway knows already."""
-        made = await self.account.key(associate, **fields)
-        principal = Principal(made.key.key_id, associate, frozenset(made.key.scopes))
-
-        async def known() -> bool:
-            with contextlib.suppress(TrinityError):
-                return bool(self._part.admission.find(made.secret))
-            return False
-
-        await until_true(known)
-        return Who(principal, made.secret)
-
-    async def _use(self, incarnation: str, key_id: str) -> None:
-        hour = SystemClock().unix_ns() // 10**9 // HOUR_S * HOUR_S
-        counters = [
-            usage_pb2.Counter(
-                slot=slot,
-                key_id=key_id,
-                hour_unix=hour,
-                transport=account_pb2.TRANSPORT_HTTP,
-                method="GetPrice",
-                asset=asset,
-                outcome=usage_pb2.OUTCOME_LOCAL,
-                count=7 + slot,
-            )
-            for slot, asset in enumerate(("BTC", "ETH", "SOL"))
-        ]
-        await self.usage.RecordUsage(
-            usage_pb2.RecordUsageRequest(incarnation=f"ledger-{incarnation}", counters=counters)
-        )
-
-
 async def _with_tokens(world: World, customer: Customer) -> Customer:
-    tokens = await world.tokens_of(customer.whole)
+    tokens = {**customer.things.tokens, **await world.tokens_of(customer.whole)}
     assert all(tokens.values()), "there is more than one page of everything"
     return replace(customer, things=replace(customer.things, tokens=tokens))
 

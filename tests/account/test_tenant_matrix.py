@@ -2,92 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
+from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.message import Message
 
-from account.tenant_matrix import NAMING, ROWS, Admins, Commons, Meshs, Own, Row, Things
-from account.tenant_stage import CUSTOMERS_SCOPES, NOBODY, WAYS, Customer, World, a_world
-from account.tenant_ways import GrpcWay, Seen, Told, Way, Who, methods
+from account.tenant_furnishing import CUSTOMERS_SCOPES
+from account.tenant_matrix import ROWS
+from account.tenant_questions import (
+    METHODS,
+    assert_shows_nothing_of,
+    holder_of,
+    in_the_words_of,
+    method_of,
+    names_of,
+    reached,
+    refused,
+    request_of,
+)
+from account.tenant_stage import NOBODY, WAYS, World, a_world
+from account.tenant_things import NAMING, Admins, Commons, Meshs, Own, Publics
+from account.tenant_ways import GrpcWay, Way
+from account.tenant_webhooks import a_rule
 from trinity.account.v1 import account_pb2
 from trinity.report.v1 import report_pb2
+from trinity.webhook.v1 import webhook_pb2
 from trinity_admission.principal import METADATA_KEY, Principal
-from trinity_http.contract import Method
+from trinity_mesh.wire import stamp
 
-METHODS: Mapping[str, Method] = methods()
 ANY_KEYS = {"AccountService.CreateUdpSession"}
 """RPCs that need a key and no scope."""
 NOT_LET_IN = {"MISSING_KEY", "INVALID_KEY", "MISSING_SCOPE"}
+_KINDS = ("ASSOCIATE", "PLAN", "KEY", "ENDPOINT", "SUBSCRIPTION", "DELIVERY")
+NOT_THERE = {"INVALID_PAGE_TOKEN", *(f"UNKNOWN_{kind}" for kind in _KINDS)}
+LISTS = (
+    "AccountService.ListKeys",
+    "ReportService.ListUsage",
+    "WebhookService.ListEndpoints",
+    "WebhookService.ListSubscriptions",
+    "WebhookService.ListDeliveries",
+)
 
 
 @pytest.fixture(params=WAYS)
 async def world(request: pytest.FixtureRequest, database_url: str, tmp_path: Path) -> AsyncIterator[World]:
     async with a_world(request.param, database_url, tmp_path) as running:
         yield running
-
-
-def reached(world: World, *kinds: type) -> Iterator[tuple[Method, Any]]:
-    """The RPCs of some kinds that this way leads to, with their rows.
-
-    Behind a gateway nobody asks any more who calls for what is nobody's.
-    """
-    for name, row in ROWS.items():
-        is_judged = world.way.judges_keys or not isinstance(row, Commons)
-        if isinstance(row, kinds) and is_judged and world.way.reaches(METHODS[name]):
-            yield METHODS[name], row
-
-
-def request_of(row: Row, things: Things) -> Message:
-    """One request of a row that changes nothing, whoever sends it, when `things` are nobody's."""
-    if isinstance(row, Commons):
-        return row.ask
-    if isinstance(row, Admins | Meshs):
-        return row.ask(things)
-    return next((ask(things, things) for ask in row.asks.values()), None) or row.unnamed[0]
-
-
-def holder_of(method: Method, customer: Customer) -> Who:
-    """A customer's key with just the scope that an RPC needs; any key where it needs none."""
-    (scope,) = method.scopes or ("webhooks.manage",)
-    return customer.by_scope[scope]
-
-
-def refused(seen: Seen, name: str) -> Told:
-    assert seen.told is not None, f"{name} was answered"
-    return seen.told
-
-
-def in_the_words_of(told: Told, own: Things, other: Things) -> Told:
-    """What would have been told of another's things, had they had these names."""
-
-    def renamed(text: str) -> str:
-        for theirs, mine in own.counterparts(other):
-            text = text.replace(theirs, mine)
-        return text
-
-    return replace(
-        told,
-        message=renamed(told.message),
-        metadata={key: renamed(value) for key, value in told.metadata.items()},
-        fields=[renamed(each) for each in told.fields],
-    )
-
-
-def names_of(row: Row, own: Things) -> set[str]:
-    """Fields that name somebody's thing, and are set by a question of the row."""
-    found = set[str]()
-    for ask in row.asks.values() if isinstance(row, Own) else ():
-        found |= {field.name for field, _ in ask(own, own).ListFields()}
-    return found & NAMING
-
-
-def assert_shows_nothing_of(customer: Customer, seen: Seen, name: str) -> None:
-    for each in customer.things.names():
-        assert each.encode() not in seen.shown, f"{name} shows {each}"
 
 
 def test_the_matrix_has_a_row_for_every_rpc_of_every_service() -> None:
@@ -97,8 +60,8 @@ def test_the_matrix_has_a_row_for_every_rpc_of_every_service() -> None:
 def test_every_row_is_of_the_kind_that_its_contract_says() -> None:
     for name, row in ROWS.items():
         scopes = METHODS[name].scopes
-        assert bool(scopes) != (name in ANY_KEYS), name
-        assert not METHODS[name].anonymous, name
+        assert METHODS[name].anonymous == isinstance(row, Publics), name
+        assert bool(scopes) != (name in ANY_KEYS or isinstance(row, Publics)), name
         assert isinstance(row, Meshs) == ("mesh" in scopes), name
         assert isinstance(row, Admins) == ("admin" in scopes), name
 
@@ -109,7 +72,8 @@ def test_every_field_that_names_somebodys_thing_is_asked_about() -> None:
         if isinstance(row, Own):
             assert names_of(row, NOBODY) == naming, name
         elif isinstance(row, Commons):
-            # A list of what is everybody's has pages too.
+            # A list of what is everybody's has pages too; a rule to try is said in full, not named.
+            naming -= {field.name for field in METHODS[name].input.fields if field.message_type is not None}
             assert naming <= {"page_token"}, f"{name} is about somebody's things"
 
 
@@ -126,7 +90,8 @@ async def test_what_is_ones_own_is_at_hand_with_the_scope_of_the_contract_and_sh
                 assert refused(seen, method.name).reason == row.own_reason[label], (method.name, label)
                 continue
             assert seen.told is None, (method.name, label, seen.told)
-            assert any(name.encode() in seen.shown for name in own.names()), (method.name, label)
+            names_own = any(name.encode() in seen.shown for name in own.names())
+            assert names_own != row.is_mute, (method.name, label)
             assert_shows_nothing_of(world.globex, seen, method.name)
         for request in row.unnamed:
             seen = await world.way.ask(method, request, who)
@@ -147,7 +112,7 @@ async def test_what_is_anothers_is_answered_exactly_like_what_never_existed(worl
                 nobodys = await world.way.ask(method, ask(own, NOBODY), who)
                 told, never = refused(theirs, method.name), refused(nobodys, method.name)
                 assert in_the_words_of(told, NOBODY, other) == never, (method.name, label)
-                assert never.reason in {"UNKNOWN_ASSOCIATE", "UNKNOWN_PLAN", "UNKNOWN_KEY", "INVALID_PAGE_TOKEN"}
+                assert never.reason in NOT_THERE, (method.name, label)
                 asked += 1
     assert asked > 40
     assert await world.accounts() == before
@@ -159,7 +124,7 @@ async def test_a_page_token_leads_nobody_into_anothers_list_whoever_had_it(world
     others = await world.tokens_of(world.admin, associate="globex")
     own = await world.tokens_of(world.admin, associate="acmeco")
     assert all([*everybodys.values(), *others.values(), *own.values()])
-    for name in ("AccountService.ListKeys", "ReportService.ListUsage"):
+    for name in LISTS:
         method, row = METHODS[name], ROWS[name]
         assert isinstance(row, Own)
         things = world.acme.things
@@ -172,6 +137,53 @@ async def test_a_page_token_leads_nobody_into_anothers_list_whoever_had_it(world
         seen = await world.way.ask(method, request, world.acme.whole)
         assert seen.told is None
         assert_shows_nothing_of(world.globex, seen, name)
+
+
+async def test_what_is_public_is_the_same_for_everybody_and_shows_no_more_than_that(world: World) -> None:
+    own, asked = world.acme.things, 0
+    for method, row in reached(world, Publics):
+        for who in (world.acme.whole, world.globex.whole, world.admin, world.bare, None):
+            seen = await world.way.ask(method, row.ask(own), who)
+            assert seen.told is None, method.name
+            assert seen == await world.way.ask(method, row.ask(own), world.acme.whole), method.name
+            assert_shows_nothing_of(world.acme, seen, method.name)
+            assert b"whsec_" not in seen.shown, "that would be the shared secret"
+            nothing = refused(await world.way.ask(method, row.ask(NOBODY), who), method.name)
+            assert nothing.reason in NOT_THERE, method.name
+        for way in (world.way, world.plain_tcp):
+            for claims in (world.admin.principal, world.acme.whole.principal):
+                seen, plain = [await way.ask(method, row.ask(own), None, claims=each) for each in (claims, None)]
+                assert seen.told is None, method.name
+                assert seen == plain, method.name
+        asked += 1
+    assert asked == 1
+
+
+async def test_anothers_names_in_fields_that_are_the_services_to_set_lead_nowhere(world: World) -> None:
+    own, other = world.acme.things, world.globex.things
+    before = await world.webhooks_of("globex")
+    strange = {"subscription": other.subscription, "endpoint": other.endpoint, "associate": "globex"}
+    moved = {"subscription": own.subscription, "endpoint": other.endpoint, "associate": "globex", "name": "moved"}
+    name = FieldMask(paths=["name"])
+    requests: list[Message] = [
+        webhook_pb2.EvaluateRuleRequest(
+            subscription=a_rule(**strange), samples=[webhook_pb2.PriceSample(asset="BTC", time=stamp(1), price="1")]
+        ),
+        webhook_pb2.CreateSubscriptionRequest(endpoint=own.endpoint, subscription=a_rule(**strange)),
+        webhook_pb2.UpdateSubscriptionRequest(subscription=webhook_pb2.Subscription(**moved), update_mask=name),
+        webhook_pb2.UpdateEndpointRequest(
+            endpoint=webhook_pb2.Endpoint(endpoint=own.pending, associate="globex", name="moved"), update_mask=name
+        ),
+        webhook_pb2.CreateEndpointRequest(
+            endpoint=webhook_pb2.Endpoint(endpoint=other.endpoint, associate="globex", url="https://a.acme.example/")
+        ),
+    ]
+    for request in requests:
+        method = method_of("WebhookService", request)
+        seen = await world.way.ask(method, request, world.acme.whole)
+        assert seen.told is None, (method.name, seen.told)
+        assert_shows_nothing_of(world.globex, seen, method.name)
+    assert await world.webhooks_of("globex") == before
 
 
 async def test_every_rpc_opens_to_the_scopes_of_its_contract_and_to_no_other(world: World) -> None:
@@ -270,7 +282,19 @@ async def test_what_ends_for_one_goes_on_for_the_other(world: World) -> None:
         assert (await world.way.ask(method, row.asks["id"](things, things), world.acme.whole)).told is None
     states = "SELECT associate, count(*) FROM trinity.api_keys WHERE revoke_time IS NOT NULL GROUP BY 1"
     assert dict(await world.postgres.fetch(states)) == {"acmeco": 3, "globex": 1}
-    seen = await world.way.ask(
-        METHODS["AccountService.GetAssociate"], account_pb2.GetAssociateRequest(associate="globex"), world.globex.whole
-    )
-    assert seen.told is None
+    drop, row = METHODS["WebhookService.DeleteEndpoint"], ROWS["WebhookService.DeleteEndpoint"]
+    assert isinstance(row, Own)
+    for endpoint in (world.acme.things.to_drop, world.acme.things.endpoint):
+        things = replace(world.acme.things, to_drop=endpoint)
+        assert (await world.way.ask(drop, row.asks["to_drop"](things, things), world.acme.whole)).told is None
+    counts = "SELECT associate, count(*) FROM trinity.webhook_{} GROUP BY 1"
+    assert dict(await world.postgres.fetch(counts.format("endpoints"))) == {"acmeco": 2, "globex": 4}
+    assert dict(await world.postgres.fetch(counts.format("deliveries"))) == {"acmeco": 2, "globex": 6}
+    for method, request in (
+        (METHODS["AccountService.GetAssociate"], account_pb2.GetAssociateRequest(associate="globex")),
+        (
+            METHODS["WebhookService.GetSubscription"],
+            webhook_pb2.GetSubscriptionRequest(subscription=world.globex.things.subscription),
+        ),
+    ):
+        assert (await world.way.ask(method, request, world.globex.whole)).told is None, method.name
