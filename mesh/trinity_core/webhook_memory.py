@@ -24,6 +24,8 @@ class MemoryTables:
         self.associates: dict[str, tuple[str, ...]] = {}
         """Associates with the assets of their plan."""
         self.suspended: set[str] = set()
+        self.keys: dict[str, str] = {}
+        """Key that deliveries to an associate are counted under."""
         self.standings: dict[str, Standing] = {}
         self.subscriptions: dict[str, Subscription] = {}
         self.deliveries: dict[str, Delivery] = {}

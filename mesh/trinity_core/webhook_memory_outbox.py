@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from trinity_core.errors import Reason, TrinityError
@@ -146,7 +146,11 @@ class MemoryOutbox:
         """See Outbox."""
         tables = self._tables
         standings = [
-            replace(each, assets=tables.associates[each.endpoint.associate])
+            replace(
+                each,
+                assets=tables.associates[each.endpoint.associate],
+                key_id=tables.keys.get(each.endpoint.associate, ""),
+            )
             for _, each in sorted(tables.standings.items())
             if each.endpoint.shard in shards and each.endpoint.associate not in tables.suspended
         ]
@@ -230,6 +234,12 @@ class MemoryOutbox:
         for name in deliveries:
             self._tables.claims.pop(name, None)
 
+    async def release(self, leases: Collection[Lease], *, but: Collection[str]) -> None:
+        """See Outbox."""
+        tokens = {lease.token for lease in leases}
+        for name in [name for name, token in self._tables.claims.items() if token in tokens and name not in but]:
+            del self._tables.claims[name]
+
     async def record(self, lease: Lease, results: Sequence[Result]) -> None:
         """See Outbox."""
         self._check(lease)
@@ -253,7 +263,11 @@ class MemoryOutbox:
             last_status=attempt.status,
             last_outcome=attempt.outcome,
         )
-        standing = tables.standings[old.endpoint]
+        self._judge(old.endpoint, result)
+
+    def _judge(self, name: str, result: Result) -> None:
+        tables, attempt = self._tables, result.attempt
+        standing = tables.standings[name]
         endpoint = standing.endpoint
         since = (endpoint.failing_since_ns or attempt.at_ns) if result.failing else None
         endpoint = replace(endpoint, failing_since_ns=since)
@@ -266,12 +280,12 @@ class MemoryOutbox:
                 version=tables.count_up(),
             )
             for each in list(tables.deliveries.values()):
-                if each.endpoint == old.endpoint and each.state is DeliveryState.PENDING:
+                if each.endpoint == name and each.state is DeliveryState.PENDING:
                     tables.claims.pop(each.delivery, None)
                     tables.deliveries[each.delivery] = replace(
                         each, state=DeliveryState.FAILED, due_time_ns=None, done_time_ns=attempt.at_ns
                     )
-        tables.standings[old.endpoint] = replace(standing, endpoint=endpoint)
+        tables.standings[name] = replace(standing, endpoint=endpoint)
 
     async def log(self, lease: Lease, entries: Sequence[tuple[Delivery, Attempt]]) -> None:
         """See Outbox."""
@@ -294,6 +308,20 @@ class MemoryOutbox:
                     last_outcome=delivery.last_outcome,
                 )
             self._add_attempt(attempt)
+
+    async def judge(self, lease: Lease, endpoint: str, result: Result) -> None:
+        """See Outbox."""
+        self._check(lease)
+        if endpoint in self._tables.standings:
+            self._judge(endpoint, result)
+
+    async def renewed(self, times: Mapping[str, int]) -> None:
+        """See Outbox."""
+        for name, at_ns in times.items():
+            old = self._tables.standings.get(name)
+            if old is not None:
+                at_ns = at_ns // 1_000 * 1_000
+                self._tables.standings[name] = replace(old, endpoint=replace(old.endpoint, renew_time_ns=at_ns))
 
     async def forget(self, *, before_ns: int, limit: int) -> int:
         """See Outbox."""

@@ -10,7 +10,7 @@ of one time by descending id, and none that is not after the given place (time a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -54,6 +54,8 @@ class Standing:
     challenge: Challenge | None = None
     assets: tuple[str, ...] = ()
     """Assets of its owner's plan; empty: all. Told by `Outbox.watched`."""
+    key_id: str = ""
+    """Key that deliveries are counted under: its owner's oldest that is not revoked. Told by `Outbox.watched`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -287,6 +289,10 @@ class Outbox(Protocol):
         """Give back claims that came to nothing."""
         ...
 
+    async def release(self, leases: Collection[Lease], *, but: Collection[str]) -> None:
+        """Give back every claim of these leases but some: after a claim of which nobody knows what it gave."""
+        ...
+
     async def record(self, lease: Lease, results: Sequence[Result]) -> None:
         """Store attempts and what follows from them: all or nothing."""
         ...
@@ -297,6 +303,14 @@ class Outbox(Protocol):
         One whose id is there MUST become what it is given as, and keep the attempts that it has. One
         of an endpoint that is not there any more MUST be left out.
         """
+        ...
+
+    async def judge(self, lease: Lease, endpoint: str, result: Result) -> None:
+        """Store what an attempt that is not in the outbox, a tick's, says of its endpoint: as `record` does."""
+        ...
+
+    async def renewed(self, times: Mapping[str, int]) -> None:
+        """Store when UDP endpoints asked last to be sent on; this is no change of an endpoint."""
         ...
 
     async def forget(self, *, before_ns: int, limit: int) -> int:

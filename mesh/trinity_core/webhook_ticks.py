@@ -90,6 +90,10 @@ class TickBoard:
             for entry in self._entries.values()
         )
 
+    def assets(self) -> list[str]:
+        """Assets that it has an entry for."""
+        return list(self._entries)
+
     def offer(self, change: Change, rule: TickRule, now_ns: int) -> None:
         """Take a change, under the rule of its asset."""
         self.offered += 1

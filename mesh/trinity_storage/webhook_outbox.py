@@ -7,7 +7,7 @@ token of the lease that it is made under.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
 from trinity_core.webhook_alerts import state_to_json
@@ -19,10 +19,14 @@ from trinity_storage.postgres import Postgres, Session
 from trinity_storage.webhook_leases import WebhookLeases
 from trinity_storage.webhook_rows import (
     ATTEMPT,
+    ATTEMPT_TYPES,
     DELIVERY,
+    DELIVERY_TYPES,
     ENDPOINT,
     SUBSCRIPTION,
+    arrays,
     attempt_values,
+    columns_of,
     delivery_of,
     delivery_values,
     parameters,
@@ -35,10 +39,16 @@ from trinity_storage.webhooks import ADD_DELIVERY, count_up, secrets_by_endpoint
 # ruff: noqa: S608 - statements are put together of constants
 
 _LOG: Final = f"""
-{ADD_DELIVERY}
+INSERT INTO trinity.webhook_deliveries ({DELIVERY})
+SELECT * FROM unnest({arrays(DELIVERY_TYPES)})
 ON CONFLICT (delivery) DO UPDATE
    SET state = EXCLUDED.state, attempts = EXCLUDED.attempts, tries = EXCLUDED.tries, done_time = EXCLUDED.done_time,
        due_time = NULL, last_status = EXCLUDED.last_status, last_outcome = EXCLUDED.last_outcome
+"""
+_LOG_ATTEMPTS: Final = f"""
+INSERT INTO trinity.webhook_attempts ({ATTEMPT})
+SELECT * FROM unnest({arrays(ATTEMPT_TYPES)})
+ON CONFLICT (delivery, number) DO NOTHING
 """
 _ADD_ATTEMPT: Final = f"""
 INSERT INTO trinity.webhook_attempts ({ATTEMPT}) VALUES ({parameters(ATTEMPT)})
@@ -53,6 +63,16 @@ ON CONFLICT (subscription, asset) DO UPDATE
    SET rule_version = EXCLUDED.rule_version, number = EXCLUDED.number, state = EXCLUDED.state
  WHERE old.rule_version < EXCLUDED.rule_version OR old.number <= EXCLUDED.number
 RETURNING true
+"""
+_KEY: Final = (
+    "(SELECT k.key_id FROM trinity.api_keys k WHERE k.associate = e.associate "
+    "ORDER BY k.revoke_time IS NOT NULL, k.create_time, k.key_id LIMIT 1)"
+)
+_NOTICE: Final = """
+INSERT INTO trinity.webhook_notices (endpoint, associate, email, url, reason, create_time)
+SELECT e.endpoint, e.associate, a.email, e.url, $2, $3
+  FROM trinity.webhook_endpoints e JOIN trinity.associates a USING (associate)
+ WHERE e.endpoint = $1
 """
 _CLAIM: Final = f"""
 WITH held AS (
@@ -107,7 +127,7 @@ class PostgresOutbox(WebhookLeases):
         async with self._postgres.transaction(read_only=True, snapshot=True) as session:
             columns = ", ".join(f"e.{name}" for name in ENDPOINT.split(", "))
             rows = await session.fetch(
-                f"SELECT {columns}, p.assets FROM trinity.webhook_endpoints e "
+                f"SELECT {columns}, p.assets, {_KEY} AS key_id FROM trinity.webhook_endpoints e "
                 "JOIN trinity.associates a USING (associate) JOIN trinity.plans p USING (plan) "
                 "WHERE e.shard = ANY($1::smallint[]) AND NOT a.suspended ORDER BY e.endpoint",
                 list(shards),
@@ -120,7 +140,10 @@ class PostgresOutbox(WebhookLeases):
                 names,
             )
         return Watched(
-            [standing_of(row, secrets[row["endpoint"]], assets=row["assets"]) for row in rows],
+            [
+                standing_of(row, secrets[row["endpoint"]], assets=row["assets"], key_id=row["key_id"] or "")
+                for row in rows
+            ],
             [subscription_of(row) for row in subscriptions],
         )
 
@@ -185,6 +208,15 @@ class PostgresOutbox(WebhookLeases):
             "UPDATE trinity.webhook_deliveries SET claim = 0 WHERE delivery = ANY($1)", list(deliveries)
         )
 
+    async def release(self, leases: Collection[Lease], *, but: Collection[str]) -> None:
+        """See Outbox."""
+        await self._postgres.execute(
+            "UPDATE trinity.webhook_deliveries SET claim = 0 "
+            "WHERE state = 1 AND claim = ANY($1::bigint[]) AND delivery <> ALL($2::text[])",
+            [lease.token for lease in leases],
+            list(but),
+        )
+
     async def record(self, lease: Lease, results: Sequence[Result]) -> None:
         """See Outbox."""
         async with self._postgres.transaction() as session:
@@ -234,8 +266,31 @@ class PostgresOutbox(WebhookLeases):
             )
             there = {row["endpoint"] for row in rows}
             entries = [entry for entry in entries if entry[0].endpoint in there]
-            await session.execute_many(_LOG, [delivery_values(delivery) for delivery, _ in entries])
-            await session.execute_many(_ADD_ATTEMPT, [attempt_values(attempt) for _, attempt in entries])
+            if not entries:
+                return
+            # The newest of each: one statement cannot change a row twice.
+            newest = {delivery.delivery: delivery for delivery, _ in entries}
+            await session.execute(_LOG, *columns_of(map(delivery_values, newest.values())))
+            await session.execute(_LOG_ATTEMPTS, *columns_of(attempt_values(attempt) for _, attempt in entries))
+
+    async def judge(self, lease: Lease, endpoint: str, result: Result) -> None:
+        """See Outbox."""
+        told = [(result.attempt, result)]
+        async with self._postgres.transaction() as session:
+            await _check(session, lease)
+            version = await count_up(session) if result.disable is not None else 0
+            await _judge(session, endpoint, told)
+            if result.disable is not None:
+                await _disable(session, endpoint, told, version)
+
+    async def renewed(self, times: Mapping[str, int]) -> None:
+        """See Outbox."""
+        await self._postgres.execute(
+            "UPDATE trinity.webhook_endpoints e SET renew_time = t.at "
+            "FROM unnest($1::text[], $2::timestamptz[]) AS t (endpoint, at) WHERE e.endpoint = t.endpoint",
+            list(times),
+            [to_moment(at_ns) for at_ns in times.values()],
+        )
 
     async def forget(self, *, before_ns: int, limit: int) -> int:
         """See Outbox."""
@@ -287,6 +342,7 @@ async def _disable(session: Session, endpoint: str, told: Sequence[tuple[Attempt
         at,
         version,
     )
+    await session.execute(_NOTICE, endpoint, result.disable.value, at)
     await session.execute(
         "UPDATE trinity.webhook_deliveries SET state = 3, due_time = NULL, done_time = $2, claim = 0 "
         "WHERE endpoint = $1 AND state = 1",

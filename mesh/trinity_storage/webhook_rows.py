@@ -41,13 +41,31 @@ DELIVERY: Final = (
 )
 ATTEMPT: Final = "delivery, number, at, latency_us, outcome, status, answer, error"
 
+DELIVERY_TYPES: Final = (
+    "text, text, text, text, text, smallint, text, bytea, boolean, smallint, integer, integer, "
+    "timestamptz, timestamptz, timestamptz, smallint, smallint"
+)
+"""Types of `DELIVERY`, in its order."""
+ATTEMPT_TYPES: Final = "text, integer, timestamptz, bigint, smallint, smallint, bytea, text"
+"""Types of `ATTEMPT`, in its order."""
+
 
 def parameters(columns: str) -> str:
     """`$1, $2, …`, one a column."""
     return ", ".join(f"${number}" for number in range(1, columns.count(",") + 2))
 
 
-def standing_of(row: Row, secrets: Iterable[Row], *, assets: Iterable[str] = ()) -> Standing:
+def arrays(types: str) -> str:
+    """`$1::text[], …`, one a column: rows as the parameters of one statement."""
+    return ", ".join(f"${number}::{each}[]" for number, each in enumerate(types.split(", "), 1))
+
+
+def columns_of(rows: Iterable[tuple[object, ...]]) -> list[list[object]]:
+    """Rows as columns, for `arrays`; at least one row."""
+    return [list(column) for column in zip(*rows, strict=True)]
+
+
+def standing_of(row: Row, secrets: Iterable[Row], *, assets: Iterable[str] = (), key_id: str = "") -> Standing:
     """An endpoint with what belongs to it."""
     challenge = None
     if row["challenge_digest"] is not None:
@@ -56,7 +74,7 @@ def standing_of(row: Row, secrets: Iterable[Row], *, assets: Iterable[str] = ())
             expire_time_ns=from_moment(row["challenge_expire"]),
             tries_left=row["challenge_tries"],
         )
-    return Standing(endpoint_of(row), tuple(map(secret_of, secrets)), challenge, tuple(assets))
+    return Standing(endpoint_of(row), tuple(map(secret_of, secrets)), challenge, tuple(assets), key_id)
 
 
 def endpoint_of(row: Row) -> Endpoint:

@@ -763,3 +763,82 @@ async def test_changes_at_once_happen_one_after_the_other(stores: Stores) -> Non
     found = await stores.repo.get_endpoint(owner.endpoint)
     assert found is not None
     assert found.endpoint.rate_per_s == owner.rate_per_s + 10
+
+
+async def test_claims_whose_answer_was_lost_are_given_back_but_for_those_that_arrived(stores: Stores) -> None:
+    owner = await add(stores, 1)
+    lease = await lease_of(stores, owner)
+    for number in (1, 2, 3):
+        await stores.log.enqueue(delivery(number, owner.endpoint))
+    claimed = await claim(stores, lease, busy=())
+    assert len(claimed) == 4
+    await stores.outbox.release([lease], but=claimed[:1])
+    assert sorted(await claim(stores, lease)) == sorted(claimed[1:])
+
+
+async def test_what_ticks_say_of_an_endpoint_is_kept_and_can_be_its_end(stores: Stores) -> None:
+    owner = await add(stores, 1)
+    lease = await lease_of(stores, owner)
+    await stores.log.enqueue(delivery(1, owner.endpoint))
+    failed = attempt(tick_delivery_id("tck_" + "0" * 24, owner.endpoint), outcome=Outcome.REFUSED, status=500)
+    await stores.outbox.judge(lease, owner.endpoint, Result(attempt=failed, state=DeliveryState.FAILED, failing=True))
+    found = await stores.repo.get_endpoint(owner.endpoint)
+    assert found is not None
+    assert (found.endpoint.failing_since_ns, found.endpoint.version) == (failed.at_ns, owner.version)
+    version = await stores.outbox.version()
+    gone = replace(failed, outcome=Outcome.GONE, status=410)
+    await stores.outbox.judge(
+        lease,
+        owner.endpoint,
+        Result(attempt=gone, state=DeliveryState.FAILED, failing=True, disable=DisableReason.GONE),
+    )
+    found = await stores.repo.get_endpoint(owner.endpoint)
+    assert found is not None
+    assert (found.endpoint.state, found.endpoint.disable_reason) == (EndpointState.DISABLED, DisableReason.GONE)
+    assert await stores.outbox.version() > version
+    waiting = await stores.log.find_delivery(name("msg_", 1))
+    assert waiting is not None
+    assert waiting.state is DeliveryState.FAILED
+    if stores.postgres is not None:
+        notices = await stores.postgres.fetch("SELECT endpoint, associate, url, reason FROM trinity.webhook_notices")
+        assert [tuple(row) for row in notices] == [(owner.endpoint, "demo", owner.url, 1)]
+
+
+async def test_a_verdict_of_a_worker_that_lost_its_lease_is_refused(stores: Stores) -> None:
+    owner = await add(stores, 1)
+    lease = await lease_of(stores, owner)
+    await stores.outbox.end_lease("one")
+    await lease_of(stores, owner, holder="two")
+    failed = attempt("tck_x", outcome=Outcome.REFUSED, status=500)
+    result = Result(attempt=failed, state=DeliveryState.FAILED, failing=True)
+    assert await reason_of(stores.outbox.judge(lease, owner.endpoint, result)) is Reason.STORE_CONFLICT
+
+
+async def test_a_renewal_is_kept_and_is_no_change(stores: Stores) -> None:
+    owner = await add(stores, 1)
+    version = await stores.outbox.version()
+    await stores.outbox.renewed({owner.endpoint: NOW_NS + 7_000, "whe_gone": NOW_NS})
+    found = await stores.repo.get_endpoint(owner.endpoint)
+    assert found is not None
+    assert found.endpoint.renew_time_ns == NOW_NS + 7_000
+    assert await stores.outbox.version() == version
+
+
+async def test_an_engine_learns_the_key_that_deliveries_are_counted_under(stores: Stores) -> None:
+    owner = await add(stores, 1)
+    if stores.tables is not None:
+        stores.tables.keys["demo"] = "00000000000b"
+    else:
+        assert stores.postgres is not None
+        for key_id, day, revoked in (
+            ("00000000000a", 1, "now()"),
+            ("00000000000b", 2, "NULL"),
+            ("00000000000c", 3, "NULL"),
+        ):
+            await stores.postgres.execute(
+                "INSERT INTO trinity.api_keys (key_id, associate, name, digest, scopes, allowed_networks, create_time, "
+                f"revoke_time, version) VALUES ('{key_id}', 'demo', '', sha256('{key_id}'), '{{}}', '{{}}', "
+                f"'2026-01-0{day}', {revoked}, 1)"
+            )
+    watched = await stores.outbox.watched([owner.shard])
+    assert [each.key_id for each in watched.standings] == ["00000000000b"]
