@@ -31,6 +31,7 @@ from trinity_storage.resolve import StorageConfig
 from trinity_sync.config import SyncConfig
 from trinity_usage.config import UsageConfig
 from trinity_webhook.config import WebhookConfig
+from trinity_webhook.worker_config import WebhookWorkerConfig
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "configuration.md"
 SECTIONS: Mapping[str, tuple[type[Any], str]] = {
@@ -42,6 +43,7 @@ SECTIONS: Mapping[str, tuple[type[Any], str]] = {
     "usage": (UsageConfig, "The usage service."),
     "report": (ReportConfig, "The report service."),
     "webhook": (WebhookConfig, "The webhook service."),
+    "webhook_worker": (WebhookWorkerConfig, "A webhook worker: rules, deliveries, and their ledger."),
     "sync": (SyncConfig, "The sync: the copy of the usage log in Valkey."),
     "gateway": (GatewayConfig, "A gateway worker: HTTP, UDP, the replicas that both read, and the ledger."),
 }

@@ -7,8 +7,6 @@ from dataclasses import dataclass, field
 
 from trinity_admission.public_server import PublicConfig
 from trinity_storage.postgres import PostgresConfig
-from trinity_webhook.sender_config import SenderConfig
-from trinity_webhook.udp_config import UdpSenderConfig
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,8 +32,6 @@ class WebhookConfig:
     """Challenges, and tests, that may be sent to one endpoint in a minute."""
     drain_ms: int = 2_000
     """How long calls under way may take to finish once the service stops."""
-    https: SenderConfig = field(default_factory=SenderConfig)
-    udp: UdpSenderConfig = field(default_factory=UdpSenderConfig)
     postgres: PostgresConfig = field(default_factory=PostgresConfig)
     public: PublicConfig = field(default_factory=PublicConfig)
 
