@@ -13,7 +13,7 @@ from trinity_storage.accounts import PostgresAccounts
 from trinity_storage.migrate import migrate
 from trinity_storage.postgres import Postgres, PostgresConfig
 
-NEED_DATABASE: Final = frozenset({"account", "usage", "report", "sync"})
+NEED_DATABASE: Final = frozenset({"account", "usage", "report", "sync", "webhook", "webhook-worker"})
 """Processes that need it migrated."""
 
 _OWNERS: Final = ("demo", "operator")

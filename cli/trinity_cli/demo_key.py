@@ -10,7 +10,7 @@ import msgspec
 from trinity_core.keys import KeyText, mint, parse
 from trinity_mesh.process import write_json
 
-SCOPES = ("prices.read", "reports.read", "keys.manage")
+SCOPES = ("prices.read", "reports.read", "keys.manage", "webhooks.manage")
 """What the demo key may do, for itself."""
 
 ADMIN_SCOPES = ("admin", *SCOPES)

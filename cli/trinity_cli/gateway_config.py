@@ -17,6 +17,8 @@ class GatewayConfig:
     """gRPC address of the price service: "unix:/path" or "host:port"; empty for a worker that serves no prices."""
     report: str = ""
     """gRPC address of the report service; empty for a worker that serves no reports."""
+    webhook: str = ""
+    """gRPC address of the webhook service, served beside prices over HTTP; empty where there is none."""
     http: str = "127.0.0.1:8080"
     """Address of prices over HTTP; shared with other workers (SO_REUSEPORT)."""
     reports_http: str = "127.0.0.1:9090"

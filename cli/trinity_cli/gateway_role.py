@@ -37,6 +37,7 @@ SECTION: Final = "gateway"
 PRICE: Final = "trinity.price.v1.PriceService"
 ACCOUNT: Final = "trinity.account.v1.AccountService"
 USAGE: Final = "trinity.usage.v1.UsageService"
+WEBHOOK: Final = "trinity.webhook.v1.WebhookService"
 REPORT: Final = "trinity.report.v1.ReportService"
 PRICE_PORT: Final = (PRICE, ACCOUNT, USAGE)
 """What the port of prices serves, by full name."""
@@ -118,8 +119,11 @@ class _Worker:
             live = LivePrices(answers=answers, clock=self._clock, standing=lambda: book.connection)
             await self._stack.enter_async_context(book)
             client = await self._stack.enter_async_context(PriceClient(config.price))
+            channels = {PRICE: await self._channel(config.price), **own}
+            if config.webhook:
+                channels[WEBHOOK] = await self._channel(config.webhook)
             app = self._app(
-                {PRICE: await self._channel(config.price), **own},
+                channels,
                 ready=lambda: (*self._admission.missing(), *_missing(book)),
                 answers=answers,
                 live=live,

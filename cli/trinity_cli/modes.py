@@ -14,6 +14,7 @@ class Part(Enum):
     PRICES = "prices over HTTP, UDP and gRPC, with feeds of their own"
     REPORTS = "reports over HTTP and UDP"
     SYNC = "the nightly copy of the usage log into the cache"
+    WEBHOOKS = "pushes prices and alerts to customers"
 
 
 class Mode(StrEnum):
@@ -22,6 +23,7 @@ class Mode(StrEnum):
     APP_SERVER = "APP_SERVER"
     REPORT_SERVER = "REPORT_SERVER"
     APP_REPORT_SERVER = "APP_REPORT_SERVER"
+    WEBHOOK_SERVER = "WEBHOOK_SERVER"
     SYNC = "SYNC"
 
 
@@ -30,6 +32,7 @@ PARTS: Final[Mapping[Mode, frozenset[Part]]] = MappingProxyType(
         Mode.APP_SERVER: frozenset({Part.PRICES}),
         Mode.REPORT_SERVER: frozenset({Part.REPORTS}),
         Mode.APP_REPORT_SERVER: frozenset({Part.PRICES, Part.REPORTS}),
+        Mode.WEBHOOK_SERVER: frozenset({Part.WEBHOOKS}),
         Mode.SYNC: frozenset({Part.SYNC}),
     }
 )

@@ -70,19 +70,22 @@ def roles(
     seed: int,
     stores: Sequence[str],
     env: str | None = None,
+    remote_price: str = "",
 ) -> list[Role]:
     """The roles of a mesh, in the order of their start.
 
     `stores` names the store processes under supervision: those that have no URL of their own.
-    `env` is the word in the text of new keys; the account service's own by default.
+    `env` is the word in the text of new keys; the account service's own by default. `remote_price` is
+    the price service of another machine, for webhook workers that have no feeds of their own.
     """
+    sandbox = venues is Venues.SANDBOX
     planned: list[Role] = []
-    if Part.PRICES in parts:
+    if Part.PRICES in parts or (Part.WEBHOOKS in parts and not remote_price):
         planned += _prices(places, venues=venues, seed=seed, stores=stores)
     database = {"url": places.postgres_url}
     cache = {"url": places.valkey_url}
     needs = tuple(name for name in stores if name == "postgres")
-    if parts & {Part.PRICES, Part.REPORTS}:
+    if parts - {Part.SYNC}:
         account = {
             "listen": places.socket("account"),
             "secrets_file": str(places.secrets_file),
@@ -100,6 +103,13 @@ def roles(
             "valkey": cache,
         }
         planned.append(Role("report", "report", report, needs))
+    if parts & {Part.PRICES, Part.WEBHOOKS}:
+        planned.append(Role("webhook", "webhook", _webhook(places, sandbox=sandbox), needs))
+    if Part.WEBHOOKS in parts:
+        price = remote_price or places.socket("price")
+        after = () if remote_price else ("price",)
+        worker = {**_webhook_worker(places, sandbox=sandbox), "price": price}
+        planned.append(Role("webhook-worker", "webhook_worker", worker, (*needs, *after)))
     if Part.SYNC in parts:
         planned.append(Role("sync", "sync", {"postgres": database, "valkey": cache}, tuple(stores)))
     if parts & {Part.PRICES, Part.REPORTS}:
@@ -130,10 +140,31 @@ def _prices(places: Places, *, venues: Venues, seed: int, stores: Sequence[str])
     return planned
 
 
+def _webhook(places: Places, *, sandbox: bool) -> dict[str, Any]:
+    return {
+        "listen": places.socket("webhook"),
+        "secrets_file": str(places.secrets_file),
+        "postgres": {"url": places.postgres_url},
+        # With simulated prices alone, customers are programs on this machine that somebody tries out.
+        "loopback": sandbox,
+    }
+
+
+def _webhook_worker(places: Places, *, sandbox: bool) -> dict[str, Any]:
+    return {
+        "usage": places.socket("usage"),
+        "spool": str(places.data_dir / "spool"),
+        "secrets_file": str(places.secrets_file),
+        "postgres": {"url": places.postgres_url},
+        "loopback": sandbox,
+    }
+
+
 def _gateway(places: Places, parts: frozenset[Part]) -> dict[str, Any]:
     return {
         "price": places.socket("price") if Part.PRICES in parts else "",
         "report": places.socket("report") if Part.REPORTS in parts else "",
+        "webhook": places.socket("webhook") if Part.PRICES in parts else "",
         "http": places.http,
         "reports_http": places.reports,
         "udp": {"listen": [places.udp], "reuse_port": True},

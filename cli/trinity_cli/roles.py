@@ -36,6 +36,8 @@ ROLES: Mapping[str, str] = MappingProxyType(
         "usage": "trinity_usage.main:main",
         "report": "trinity_report.main:main",
         "sync": "trinity_sync.main:main",
+        "webhook": "trinity_webhook.main:main",
+        "webhook_worker": "trinity_webhook.worker:main",
         "gateway": "trinity_cli.gateway_role:main",
     }
 )

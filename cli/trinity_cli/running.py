@@ -50,6 +50,8 @@ class MeshSettings:
     venues: Venues
     seed: int
     ready_file: Path | None
+    remote_price: str = ""
+    """gRPC address of another machine's price service, for webhook workers without feeds of their own."""
     env: str | None
     """The word in the text of new keys; None for the account service's own setting."""
 
@@ -59,9 +61,14 @@ class MeshSettings:
         return bool(self.parts & {Part.PRICES, Part.REPORTS})
 
     @property
+    def has_prices(self) -> bool:
+        """Whether it makes prices, for callers or for its own webhooks."""
+        return Part.PRICES in self.parts or (Part.WEBHOOKS in self.parts and not self.remote_price)
+
+    @property
     def simulated(self) -> bool:
         """Whether its prices are made by the sandbox."""
-        return Part.PRICES in self.parts and self.venues is Venues.SANDBOX
+        return self.has_prices and self.venues is Venues.SANDBOX
 
 
 async def run_mesh(
@@ -106,6 +113,7 @@ async def run_mesh(
             seed=settings.seed,
             stores=[name for name, store in stores.items() if store.spec is not None],
             env=settings.env,
+            remote_price=settings.remote_price,
         )
         specs = [store.spec for store in stores.values() if store.spec is not None]
         specs += [
@@ -158,9 +166,9 @@ class Progress:
         """A child changed its state: during the start what serves, afterwards what is not as it should be."""
         if event.state in (State.BACKOFF, State.FAILED) or (event.state is State.SERVING and not self.ready):
             note = f"  {event.text.splitlines()[0]}" if event.text and event.state is not State.FAILED else ""
-            self.say(f"  {event.name:<12}{event.state:<9}{self.elapsed_s():6.1f} s{note}")
+            self.say(f"  {event.name:<16}{event.state:<9}{self.elapsed_s():6.1f} s{note}")
         elif event.state is State.SERVING:
-            self.say(f"  {event.name:<12}is back")
+            self.say(f"  {event.name:<16}is back")
 
 
 async def _until_stopped(
@@ -284,7 +292,7 @@ def _facts(settings: MeshSettings, places: Places, processes: Sequence[str], key
         facts |= {"http": places.http, "udp": places.udp}
     if Part.REPORTS in settings.parts:
         facts |= {"reports": places.reports, "udp_reports": places.udp_reports}
-    sockets = {"price": "price", "feed": "feeds", "account": "account", "usage": "usage", "report": "report"}
+    sockets = {"feed": "feeds"} | {name: name for name in ("price", "account", "usage", "report", "webhook")}
     facts["grpc"] = {part: places.socket(part) for part, process in sockets.items() if process in processes}
     if places.grpc:
         facts["grpc_public"] = places.grpc
@@ -296,6 +304,6 @@ def _facts(settings: MeshSettings, places: Places, processes: Sequence[str], key
 
 
 def _whose(settings: MeshSettings) -> str:
-    if Part.PRICES not in settings.parts:
+    if not settings.has_prices:
         return ""
     return ", simulated exchanges" if settings.simulated else ", the real exchanges"

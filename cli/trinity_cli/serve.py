@@ -35,6 +35,15 @@ from trinity_mesh.config import ConfigError
     help="File with the secrets that all machines of one mesh share. [default: secrets.json in the data folder, made "
     "where it is missing]",
 )
+@click.option(
+    "--price",
+    "remote_price",
+    metavar="ADDRESS",
+    default="",
+    envvar="TRINITY_PRICE",
+    help="gRPC address of another machine's price service, for mode WEBHOOK_SERVER; without it the machine has feeds "
+    "of its own.",
+)
 @mesh_options(venues=Venues.LIVE, data_dir="data")
 @json_option
 def serve(
@@ -54,6 +63,8 @@ def serve(
     made: `trinity key create` makes one.
     """
     chosen = Mode(mode)
+    if options["remote_price"] and chosen is not Mode.WEBHOOK_SERVER:
+        raise CommandError(f"--price is for mode WEBHOOK_SERVER, not {chosen}", code=Exit.USAGE)
     if chosen is Mode.SYNC:
         _need_stores(os.environ)
     if secrets_file is not None and not secrets_file.exists():

@@ -5,8 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -40,7 +43,7 @@ def test_the_ready_file_names_every_part(mesh: Mesh) -> None:
     facts = mesh.facts
     assert set(facts) >= {"http", "udp", "reports", "udp_reports", "grpc", "key", "admin_key", "pids"}
     assert facts["grpc"]["price"].startswith("unix:")
-    stores, services = {"postgres", "valkey"}, {"price", "account", "usage", "report"}
+    stores, services = {"postgres", "valkey"}, {"price", "account", "usage", "report", "webhook", "webhook-worker"}
     assert stores | services | {"sandbox", "feeds", "sync", "gateway-1"} <= set(facts["pids"])
     assert mesh.ready_path.stat().st_mode & 0o077 == 0, "it holds a key"
 
@@ -239,7 +242,7 @@ async def test_the_book_of_a_python_customer_follows_the_mesh(mesh: Mesh) -> Non
 
 
 async def test_every_grpc_server_is_healthy(mesh: Mesh) -> None:
-    assert set(mesh.facts["grpc"]) == {"price", "feed", "account", "usage", "report"}
+    assert set(mesh.facts["grpc"]) == {"price", "feed", "account", "usage", "report", "webhook"}
     for address in mesh.facts["grpc"].values():
         async with grpc.aio.insecure_channel(address) as channel:
             answer = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest())
@@ -321,6 +324,45 @@ def test_totals_are_told_over_datagrams(mesh: Mesh) -> None:
     done = mesh.cli("udp", "--usage", "--json")
     assert done.returncode == 0, done.stderr
     json.loads(done.stdout)
+
+
+def test_prices_are_pushed_verified_metered_and_reported(mesh: Mesh, tmp_path: Path) -> None:
+    port = free_port()
+    received = (tmp_path / "received").open("w+")
+    listening = subprocess.Popen(
+        [sys.executable, "-m", "trinity_cli.main", "webhook", "listen", "--http", f"127.0.0.1:{port}", "--json"],
+        stdout=received,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        wait_until(lambda: listens(port))
+        with mesh.http() as client:
+            made = client.post("/v1/webhooks/endpoints", json={"endpoint": {"url": f"http://127.0.0.1:{port}/hook"}})
+            assert made.status_code == 200, made.text
+            endpoint = made.json()["endpoint"]["endpoint"]
+            rule = {"assets": ["BTC"], "interval": {"interval": "0.2s"}}
+            subscribed = client.post(f"/v1/webhooks/endpoints/{endpoint}/subscriptions", json=rule)
+            assert subscribed.status_code == 200, subscribed.text
+            wait_until(lambda: (tmp_path / "received").read_text().count('"price.tick"') >= 3)
+            url = f"http://{mesh.facts['reports']}/reports/summary"
+            wait_until(lambda: int(client.get(url, params={"methods": "PushTick"}).json()["billed"]) >= 3)
+            refused = client.post("/v1/webhooks/endpoints", json={"endpoint": {"url": "https://10.0.0.1/"}})
+            assert refused.status_code == 400, refused.text
+    finally:
+        listening.terminate()
+        listening.wait(20)
+        received.close()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def test_keys_never_reach_a_log(mesh: Mesh) -> None:

@@ -31,6 +31,8 @@ class Machines:
     report: Mesh
     sync: Mesh
     key: str
+    environ: dict[str, str]
+    """Names their stores."""
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +57,7 @@ def machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machines]:
             assert done.returncode == 0, done.stderr
         created = app.cli("key", "create", "--associate", "acme", "--json")
         assert created.returncode == 0, created.stderr
-        yield Machines(app, report, sync, json.loads(created.stdout)["secret"])
+        yield Machines(app, report, sync, json.loads(created.stdout)["secret"], environ)
 
 
 def ask(address: str, path: str, key: str) -> httpx.Response:
@@ -72,7 +74,7 @@ def counted(machines: Machines, **wanted: str) -> int:
 
 def test_each_machine_runs_the_parts_of_its_mode_and_no_more(machines: Machines) -> None:
     names = {name: set(getattr(machines, name).facts["pids"]) - {"up"} for name in ("app", "report", "sync")}
-    assert names["app"] == {"sandbox", "feeds", "price", "account", "usage", "gateway-1"}
+    assert names["app"] == {"sandbox", "feeds", "price", "account", "usage", "webhook", "gateway-1"}
     assert names["report"] == {"account", "usage", "report", "gateway-1"}
     assert names["sync"] == {"sync"}
     assert "reports" not in machines.app.facts
@@ -128,6 +130,16 @@ def test_a_sync_between_stores_of_its_own_is_refused(tmp_path: Path) -> None:
     done = serve(tmp_path, TRINITY_MODE="SYNC")
     assert done.returncode == 2
     assert "TRINITY_STORAGE_POSTGRES_URL" in done.stderr
+
+
+def test_webhook_workers_push_what_another_machines_price_service_says(machines: Machines, tmp_path: Path) -> None:
+    command = ("serve", "--mode", "WEBHOOK_SERVER", "--secrets-file", str(machines.app.data_dir / "secrets.json"))
+    price = machines.app.facts["grpc"]["price"]
+    with running_mesh(tmp_path, environ=machines.environ, command=(*command, "--price", price)) as pushing:
+        assert set(pushing.facts["pids"]) - {"up"} == {"account", "usage", "webhook", "webhook-worker"}
+        assert "sandbox_control" not in pushing.facts
+    done = serve(tmp_path, "--mode", "APP_SERVER", "--price", price)
+    assert done.returncode == 2
 
 
 def test_secrets_that_are_not_there_are_not_made_up(tmp_path: Path) -> None:
