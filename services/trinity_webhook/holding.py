@@ -1,6 +1,6 @@
 """What a worker sees to: its share of the endpoints, held by lease, and what their owners ask for.
 
-Leases are renewed three times in their life. When they could not be renewed in time nothing is sent
+Leases are renewed at a quarter of their life. When they could not be renewed in time nothing is sent
 until they are: they may be another's. Where their tokens are the same then, they were nobody's
 meanwhile, and everything goes on as it was.
 """
@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 _NOTHING: Final = Watched((), ())
 _MS: Final = 1_000_000
-_PARTS: Final = 3
+_PARTS: Final = 4
 Changed = Callable[[Sequence[Lease], Watched], None]
 
 

@@ -32,7 +32,7 @@ class WebhookWorkerConfig:
     """Call endpoints on this machine, and by http. For a sandbox; never where strangers may register endpoints."""
     refused_networks: tuple[str, ...] = ()
     """Networks in CIDR form that are never called, besides those that never are: those of one's own servers."""
-    lease_ms: int = 5_000
+    lease_ms: int = 3_000
     """How long a worker holds its share of the endpoints without a renewal; a killed worker's pass on after it."""
     poll_ms: int = 1_000
     """Longest time until a change of endpoints or subscriptions is seen, where its announcement is lost."""
