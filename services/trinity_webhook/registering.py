@@ -65,6 +65,7 @@ class Registrar:
         check_text("endpoint.name", message.name)
         target = read_url(message.url, policy=self._policy, loopback=self._config.loopback, path="endpoint.url")
         schemes = _schemes(message.schemes)
+        _check_kind(target.kind, schemes)
         if request.secret and Scheme.V1 not in schemes:
             raise invalid_field("secret", "a shared secret is for v1, which the endpoint does not use; leave it out")
         endpoint = Endpoint(
@@ -114,6 +115,7 @@ class Registrar:
             new = replace(old.endpoint, **changes)
             if target is None or target.url == old.endpoint.url:
                 return _if_changed(old.endpoint, new, now_ns)
+            _check_kind(target.kind, new.schemes)
             new = replace(
                 new,
                 url=target.url,
@@ -263,6 +265,12 @@ def _schemes(numbers: Sequence[int]) -> tuple[Scheme, ...]:
         if not number:
             raise invalid_field(f"endpoint.schemes[{index}]", "use v1 or v1a")
     return tuple(sorted(map(Scheme, numbers))) or (Scheme.V1,)
+
+
+def _check_kind(kind: Kind, schemes: Sequence[Scheme]) -> None:
+    """Datagrams are signed with a shared secret alone. Raises INVALID_FIELD."""
+    if kind is Kind.UDP and Scheme.V1 not in schemes:
+        raise invalid_field("endpoint.schemes", "datagrams are signed by v1; add it, or use an https URL")
 
 
 def _named(paths: Sequence[str], message: webhook_pb2.Endpoint) -> list[str]:

@@ -83,6 +83,11 @@ async def test_a_url_that_must_not_be_called_is_refused_with_why(webhook: SmallW
     assert why in text
 
 
+async def test_datagrams_need_a_shared_secret(webhook: SmallWebhook) -> None:
+    text = await field_of(webhook.endpoint(url="udp://8.8.8.8:4000", schemes=[webhook_pb2.SCHEME_V1A]))
+    assert text.startswith("endpoint.schemes: ")
+
+
 async def test_an_endpoint_on_this_machine_is_for_a_sandbox_that_says_so(database_url: str) -> None:
     async with SmallWebhook(database_url, loopback=True).running() as sandbox:
         made = await sandbox.endpoint(url="http://127.0.0.1:8099/hook")
