@@ -98,8 +98,13 @@ class LivePrices:
             self._timer = asyncio.get_running_loop().call_later(self._flush_s, self._wake)
 
     def open(self, method: str, request: Message) -> PriceStream | None:
-        """A stream of prices; None while the replica does not follow the service, or for another method."""
+        """A stream of prices; None for another method, and where the service has to say what is to be said.
+
+        That is while the replica does not follow it, and for an asset that has no price here: it may not exist.
+        """
         if method != WATCH_PRICES or not self.standing().connected:
+            return None
+        if any(asset.upper() not in self._entries for asset in request.assets):  # type: ignore[attr-defined]
             return None
         return PriceStream(self, request)
 

@@ -195,6 +195,13 @@ async def test_no_stream_is_made_here_while_the_replica_is_not_connected() -> No
     assert Replica().live.open(f"{SERVICE}.GetPrice", price_pb2.GetPriceRequest()) is None
 
 
+async def test_an_asset_without_a_price_here_is_for_the_service_to_judge() -> None:
+    replica = Replica()
+    replica.change("BTC")
+    assert replica.live.open(WATCH_PRICES, price_pb2.WatchPricesRequest(assets=["btc"])) is not None
+    assert replica.live.open(WATCH_PRICES, price_pb2.WatchPricesRequest(assets=["BTC", "NOPE"])) is None
+
+
 async def test_a_stream_that_is_ended_says_why() -> None:
     replica = Replica()
     for why in (Pause.GONE, TrinityError(Reason.STOPPING, "stopping")):

@@ -134,6 +134,13 @@ def test_no_key_or_a_wrong_one_is_unauthenticated(mesh: Mesh, header: str | None
     assert details(answer.json())["ErrorInfo"]["reason"] in {"MISSING_KEY", "INVALID_KEY"}
 
 
+def test_a_stream_of_an_unknown_asset_is_refused_like_its_price(mesh: Mesh) -> None:
+    with mesh.http() as client:
+        answer = client.get("/v1/prices:watch?assets=BTC&assets=BTCC")
+    assert answer.status_code == 404
+    assert details(answer.json())["ErrorInfo"]["reason"] == "UNKNOWN_ASSET"
+
+
 def test_what_cannot_be_met_is_unavailable_with_the_reason(mesh: Mesh) -> None:
     with mesh.http() as client:
         listed = client.get("/v1/assets").json()["assets"]
