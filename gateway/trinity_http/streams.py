@@ -82,7 +82,8 @@ class Streams:
             payload = endpoint.binding.serialize(message)
         if request.method == "HEAD":
             return framing, None
-        live = None if call.request is None else core.live(endpoint, call.request)
+        # A deadline is the service's to keep.
+        live = None if call.request is None or timeout_s is not None else core.live(endpoint, call.request)
         if live is not None:
             return framing, live
         metadata = core.metadata(request, call.principal)

@@ -86,7 +86,7 @@ class Sockets:
             else:
                 message = call.request = endpoint.binding.bind(found.values, request.query, None)
                 admitted.bound(message)
-                upstream = core.live(endpoint, message)
+                upstream = core.live(endpoint, message) if timeout_s is None else None
                 if upstream is None:
                     payload = endpoint.binding.serialize(message)
                     invoked = endpoint.invoke(payload, timeout=timeout_s, metadata=metadata)

@@ -248,3 +248,6 @@ async def test_events_lines_arrays_and_sockets_all_show_the_same_batches() -> No
                 replica.change("BTC", "12")
                 assert prices(json.loads(await socket.recv())) == [("BTC", "12")]
             assert replica.live.streams <= 4
+            # A stream with a deadline is the service's, which is not there.
+            late = await stage.get("/v1/prices:watch", x_request_timeout="0.5")
+            assert late.status_code in (503, 504)
