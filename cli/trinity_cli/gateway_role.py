@@ -39,7 +39,7 @@ ACCOUNT: Final = "trinity.account.v1.AccountService"
 USAGE: Final = "trinity.usage.v1.UsageService"
 WEBHOOK: Final = "trinity.webhook.v1.WebhookService"
 REPORT: Final = "trinity.report.v1.ReportService"
-PRICE_PORT: Final = (PRICE, ACCOUNT, USAGE)
+PRICE_PORT: Final = (PRICE, ACCOUNT, USAGE, WEBHOOK)
 """What the port of prices serves, by full name."""
 REPORT_PORT: Final = (REPORT, ACCOUNT, USAGE)
 """What the port of reports serves."""

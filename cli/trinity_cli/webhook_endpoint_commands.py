@@ -117,9 +117,12 @@ def update(
 @endpoints.command()
 @click.argument("endpoint")
 @webhook_options
-def delete(endpoint: str, address: str | None, ready_file: Path | None) -> int:
+@json_option
+def delete(endpoint: str, address: str | None, ready_file: Path | None, as_json: bool) -> int:
     """Remove the endpoint of id ENDPOINT, with its subscriptions and deliveries, for good."""
     Webhooks(address, ready_file).ask(pb.DeleteEndpointRequest(endpoint=endpoint))
+    if as_json:
+        Output(as_json=True).document({})
     return Exit.OK
 
 

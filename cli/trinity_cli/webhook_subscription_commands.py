@@ -139,9 +139,12 @@ def update(
 @subscriptions.command()
 @click.argument("subscription")
 @webhook_options
-def delete(subscription: str, address: str | None, ready_file: Path | None) -> int:
+@json_option
+def delete(subscription: str, address: str | None, ready_file: Path | None, as_json: bool) -> int:
     """Remove the subscription of id SUBSCRIPTION; alerts that were made are still delivered."""
     Webhooks(address, ready_file).ask(pb.DeleteSubscriptionRequest(subscription=subscription))
+    if as_json:
+        Output(as_json=True).document({})
     return Exit.OK
 
 

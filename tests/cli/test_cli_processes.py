@@ -45,12 +45,18 @@ async def test_every_command_has_help_and_json(name: str) -> None:
     done = await finish(await start(name, "--help"))
     assert done.code == 0, done.err
     command = load(name)
-    leaves = command.commands.values() if isinstance(command, click.Group) else [command]
-    for leaf in leaves:
+    for leaf in leaves_of(command):
         # What `feeds decode` and `openapi` print is JSON whatever one asks for.
         assert leaf.name in ("decode", "openapi") or "as_json" in {option.name for option in leaf.params}, (
             f"{name} {leaf.name}"
         )
+
+
+def leaves_of(command: click.Command) -> list[click.Command]:
+    """The commands of a group, of its groups and so on; a command that is no group itself."""
+    if not isinstance(command, click.Group):
+        return [command]
+    return [leaf for inner in command.commands.values() for leaf in leaves_of(inner)]
 
 
 def load(name: str) -> click.Command:
