@@ -82,7 +82,7 @@ async def _look(asset: str, address: str | None, ready_file: Path | None) -> lis
     checks += [_health(f"feed worker {number}", feed) for number, feed in enumerate(target.feeds, start=1)]
     if target.feeds:
         checks.append(_venues(target))
-    for name in ("account", "usage", "report"):
+    for name in ("account", "usage", "report", "webhook"):
         if service := getattr(target, name):
             checks.append(_health(f"{name} service", service))
     if target.http:

@@ -15,10 +15,11 @@ from fastapi import FastAPI
 from trinity_admission.main import AdmissionPart, admission_part
 from trinity_cli.gateway_config import GatewayConfig
 from trinity_client import PriceBook, PriceClient
+from trinity_client.messages import BookReplica
 from trinity_core.assets import AssetTable, load_assets
 from trinity_http.admitting import Admitting as HttpAdmitting
 from trinity_http.live_prices import LivePrices
-from trinity_http.main import BookReplica, make_gateway_app, make_lane, open_upstream_channel
+from trinity_http.main import make_gateway_app, make_lane, open_upstream_channel
 from trinity_http.prices import PriceAnswers
 from trinity_http.protocol import GuardedHttp
 from trinity_http.reports import with_reports

@@ -10,9 +10,9 @@ import grpc.aio
 from fastapi import FastAPI
 
 from trinity.options.v1 import options_pb2
-from trinity.price.v1 import price_pb2, price_service_pb2
+from trinity.price.v1 import price_service_pb2
 from trinity_admission.admission import Admission as Judge
-from trinity_client import PriceBook
+from trinity_client.messages import BookReplica
 from trinity_http.admitting import Admitting
 from trinity_http.answer import Admission, Authenticator
 from trinity_http.app import Ready, create_app
@@ -25,23 +25,6 @@ from trinity_http.server import HttpProtocol
 from trinity_http.settings import GatewaySettings
 from trinity_http.upstream import CHANNEL_OPTIONS
 from trinity_mesh.clock import Clock
-
-
-class BookReplica:
-    """A PriceBook as the price answers read it."""
-
-    def __init__(self, book: PriceBook) -> None:
-        self._book = book
-        self._views = book.views
-
-    def get(self, asset: str, /) -> price_pb2.Price | None:
-        """The newest price with the state that it has now."""
-        return self._book.message(asset)
-
-    def at(self, asset: str, now_ns: int, /) -> price_pb2.Price | None:
-        """The same, for a caller who has just read the monotonic clock."""
-        view = self._views.get(asset)
-        return None if view is None else view.message_at(now_ns)
 
 
 def own_contract() -> bytes:

@@ -13,6 +13,7 @@ import grpc.aio
 from trinity.price.v1 import price_pb2
 from trinity_admission.principal import Principal
 from trinity_client import PriceBook, PriceClient
+from trinity_client.messages import BookReplica
 from trinity_core.errors import TrinityError
 from trinity_core.prices import Method
 from trinity_mesh.clock import Clock
@@ -24,17 +25,6 @@ from trinity_udp.lookups import Lookup, Lookups
 from trinity_udp.prices import Prices, Replica
 from trinity_udp.quick import Quick
 from trinity_udp.totals import KeptTotals, Totals, UsageTotals
-
-
-class BookReplica:
-    """A PriceBook as the endpoint reads it."""
-
-    def __init__(self, book: PriceBook) -> None:
-        self._book = book
-
-    def get(self, asset: str, /) -> price_pb2.Price | None:
-        """The newest price with the state that it has now; the same object until either changes."""
-        return self._book.message(asset)
 
 
 def by_method(client: PriceClient) -> Lookup[str, price_pb2.Price]:

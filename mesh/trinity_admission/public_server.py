@@ -1,6 +1,6 @@
 """A service's second address, for callers that come directly with a key: judged, bounded and counted like all others.
 
-    async with public_server(config.public, services=[…], clock=clock, assets=ids, drain_ms=2_000) as public:
+    async with public_server(config.public, services=[…], clock=clock, drain_ms=2_000) as public:
         await public.set_serving(serving=True)
 
 The service's own address is for the mesh: a Unix socket, or a network that only the mesh reaches.
@@ -9,12 +9,13 @@ The service's own address is for the mesh: a Unix socket, or a network that only
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 
 from trinity_admission.admission_config import AdmissionConfig
 from trinity_admission.grpc_interceptor import with_admission
 from trinity_admission.main import admission_part
+from trinity_core.assets import load_assets
 from trinity_mesh.clock import Clock
 from trinity_mesh.server import MeshServer, ServerLimits, Service
 
@@ -53,7 +54,7 @@ class PublicServer:
 
 @contextlib.asynccontextmanager
 async def public_server(
-    config: PublicConfig, *, services: Sequence[Service], clock: Clock, assets: Collection[str], drain_ms: int
+    config: PublicConfig, *, services: Sequence[Service], clock: Clock, drain_ms: int
 ) -> AsyncIterator[PublicServer]:
     """Serve callers with keys for as long as the block runs, if the settings say so.
 
@@ -61,7 +62,6 @@ async def public_server(
         config: the settings.
         services: what to serve.
         clock: the machine's.
-        assets: ids that answers may be counted under.
         drain_ms: how long calls under way may take to finish at the end.
 
     Raises TrinityError when the address cannot be bound, ConfigError when the mesh's secrets cannot be read.
@@ -70,7 +70,7 @@ async def public_server(
         yield PublicServer(None)
         return
     async with (
-        admission_part(config.admission, clock=clock, assets=assets) as part,
+        admission_part(config.admission, clock=clock, assets=load_assets().ids) as part,
         MeshServer(
             address=config.listen,
             services=services,

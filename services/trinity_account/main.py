@@ -21,7 +21,6 @@ from trinity_account.sessions import Sessions
 from trinity_account.shared import SharedFollowing
 from trinity_account.watching import Watching
 from trinity_admission.public_server import PublicServer, public_server
-from trinity_core.assets import load_assets
 from trinity_core.backoff import Backoff
 from trinity_mesh.clock import Clock, SystemClock
 from trinity_mesh.config import ConfigError, load
@@ -206,7 +205,6 @@ class AccountPart:
             self._config.public,
             services=[service(self.servicer)],
             clock=self._clock,
-            assets=load_assets().ids,
             drain_ms=self._config.drain_ms,
         )
 

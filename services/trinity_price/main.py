@@ -95,7 +95,6 @@ class PricePart:
         name = clock_name or clock_id()
         self._config = config
         self._clock = clock
-        self._assets = assets
         self.synced = asyncio.Event()
         """Every feed's snapshot is in the book, or was waited for long enough."""
         self.wall = AnchoredWall(clock=clock, step_ms=config.wall_step_ms)
@@ -204,7 +203,6 @@ class PricePart:
             self._config.public,
             services=[service(self.servicer, self.quick)],
             clock=self._clock,
-            assets=self._assets.ids,
             drain_ms=self._config.drain_ms,
         )
 

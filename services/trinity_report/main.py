@@ -137,6 +137,5 @@ class ReportPart:
             self._config.public,
             services=[service(self.servicer)],
             clock=self._clock,
-            assets=load_assets().ids,
             drain_ms=self._config.drain_ms,
         )

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from trinity_admission.public_server import public_server
-from trinity_core.assets import load_assets
 from trinity_mesh.clock import Clock, SystemClock
 from trinity_mesh.config import ConfigError, load
 from trinity_mesh.interceptors import Interceptor
@@ -61,9 +60,7 @@ async def run(
             limits=ServerLimits(drain_ms=config.drain_ms),
             interceptors=interceptors,
         )
-        public = public_server(
-            config.public, services=services, clock=clock, assets=load_assets().ids, drain_ms=config.drain_ms
-        )
+        public = public_server(config.public, services=services, clock=clock, drain_ms=config.drain_ms)
         async with server, public as direct, asyncio.TaskGroup() as group:
             tidying = group.create_task(closing.run())
             for each in (server, direct):

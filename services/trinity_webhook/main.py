@@ -132,7 +132,6 @@ class WebhookPart:
             self._config.public,
             services=[service(self.servicer)],
             clock=self._clock,
-            assets=self.assets.ids,
             drain_ms=self._config.drain_ms,
         )
 

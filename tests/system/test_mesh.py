@@ -306,7 +306,7 @@ def test_a_command_answers_and_its_exit_code_tells_how(mesh: Mesh, arguments: tu
 def test_a_check_asks_every_part(mesh: Mesh) -> None:
     done = mesh.cli("check", "--json")
     checks = {one["check"]: one["ok"] for one in json.loads(done.stdout)["checks"]}
-    services = {f"{name} service" for name in ("price", "account", "usage", "report")}
+    services = {f"{name} service" for name in ("price", "account", "usage", "report", "webhook")}
     assert set(checks) >= services | {"http", "reports", "udp", "venues", "processes"}
     assert all(checks.values()), checks
 

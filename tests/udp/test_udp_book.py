@@ -7,8 +7,8 @@ from typing import Any
 from client.batches import CLOCK, price, snapshot
 from price.virtual_clock import START_MONO_NS, VirtualClock
 from trinity_client import PriceBook
+from trinity_client.messages import BookReplica
 from trinity_client.replica import Replica
-from trinity_udp.main import BookReplica
 from udp.counter import open_counter
 
 
