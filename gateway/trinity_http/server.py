@@ -17,6 +17,7 @@ from trinity_core.errors import Reason, TrinityError
 from trinity_http.guard import ConnectionGuard
 from trinity_http.protocol import GuardedHttp, GuardedSocket, bound_send_buffer
 from trinity_http.settings import HttpLimits
+from trinity_http.turning_away import turn_away
 from trinity_mesh.clock import Clock
 
 HttpProtocol = Callable[..., asyncio.Protocol]
@@ -97,7 +98,7 @@ async def serve_http(
         timeout_graceful_shutdown=max(1, limits.drain_ms // 1_000),
         backlog=limits.backlog,
     )
-    server = _Server(config)
+    server = _Server(config, clock=clock)
     with _quiet_breaks():
         sweeping = asyncio.create_task(guard.run())
         serving = asyncio.create_task(server.serve(sockets=list(sockets)))
@@ -120,9 +121,10 @@ async def serve_http(
 class _Server(uvicorn.Server):
     """uvicorn without its own signal handlers: the process decides when to stop."""
 
-    def __init__(self, config: uvicorn.Config) -> None:
+    def __init__(self, config: uvicorn.Config, *, clock: Clock) -> None:
         super().__init__(config)
         self._up = asyncio.Event()
+        self._clock = clock
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -135,13 +137,18 @@ class _Server(uvicorn.Server):
         self._up.set()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Take the connections that the kernel holds ready, then stop.
+        """Let no new connection begin, take those that have begun, then stop.
 
-        A listening socket that is closed resets those that wait in it, though others share its port.
+        A listening socket that is closed resets what is in it, though others share its port.
         """
-        waiting = [connection for listener in sockets or () for connection in _accepted(listener)]
+        listeners = [listener for listener in sockets or () if _is_shared(listener)]
+        turned = [turn_away(listener) for listener in listeners]
+        if any(turned):
+            # Until the handshakes under way are over, on a network as well as on this machine.
+            await self._clock.sleep(_HANDSHAKES_S)
+        waiting = [connection for listener in listeners for connection in _accepted(listener)]
         taking = asyncio.gather(*(self._take(connection) for connection in waiting))
-        # It closes the sockets before it first waits for anything: no connection comes in between.
+        # It closes the sockets before it first waits for anything.
         await super().shutdown(sockets)
         await taking
 
@@ -160,6 +167,11 @@ class _Server(uvicorn.Server):
         up.cancel()
         if serving.done():
             serving.result()
+
+
+def _is_shared(listener: socket.socket) -> bool:
+    """Whether other processes listen on the port, or will: a socket of one's own takes nobody away from them."""
+    return listener.family != socket.AF_UNIX and bool(listener.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT))
 
 
 def _accepted(listener: socket.socket) -> list[socket.socket]:
@@ -195,5 +207,6 @@ def _quiet_breaks() -> Iterator[None]:
 
 _UNSAID: Final = ("ASGI callable returned without completing response.", "Invalid HTTP request received.")
 _IDLE_SLACK_S: Final = 5
+_HANDSHAKES_S: Final = 0.25
 _LAST_TAKEN_MAX: Final = 65_536
 """Most connections taken from a listening socket at its end: as many as one can hold."""

@@ -203,7 +203,8 @@ async def test_a_worker_that_stops_leaves_its_endpoints_to_another_at_once(
     written = Written()
     async with engine(database_url, "one", written, drain_ms=1_000) as one:
         async with engine(database_url, "two", written):
-            await until(lambda: len(one.holding.leases) == 32, "they share")
+            # What is held is told a moment before it is seen to.
+            await until(lambda: len(one.holding.leases) == 32 and len(one.lanes) < ENDPOINTS, "they share")
         await until(lambda: len(one.lanes) == ENDPOINTS and one.alerts.is_loaded, "all are the one's")
         for number in range(2):
             one.price(change(90 if number % 2 else 110, number + 1))
