@@ -20,13 +20,14 @@ import asyncpg
 
 from ledger_gateway import KINDS
 from processes import GENEROUS_S, until
+from stores import PATIENT
 from trinity_mesh.clock import SystemClock
 from trinity_mesh.readiness import FileWritten
 from trinity_mesh.restart import Restart
 from trinity_mesh.socketdir import socket_dir
 from trinity_mesh.supervise import Spec, State, Status, Supervisor
 from trinity_storage.migrate import migrate
-from trinity_storage.postgres import Postgres, PostgresConfig
+from trinity_storage.postgres import Postgres
 from trinity_storage.resolve import StorageConfig, resolve_postgres
 
 LEDGER: Final = "ledger"
@@ -211,7 +212,7 @@ async def fight(
     backs = Supervisor([store.spec, _usage_spec(folder, usage, store.url)], clock=clock, data_dir=folder / "backs")
     fronts = Supervisor(specs, clock=clock, data_dir=folder / "fronts")
     async with backs:
-        async with Postgres(PostgresConfig(), url=store.url, name="test", clock=clock) as postgres:
+        async with Postgres(PATIENT, url=store.url, name="test", clock=clock) as postgres:
             await migrate(postgres)
             await postgres.execute("CREATE TABLE deltas (asset text PRIMARY KEY, n bigint NOT NULL)")
         async with fronts:

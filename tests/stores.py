@@ -15,12 +15,17 @@ from pathlib import Path
 from typing import Final
 
 from processes import GENEROUS_S
+from trinity_storage.postgres import PostgresConfig
 
 KINDS: Final = ("wheels", "debian")
 """The newest we carry, and the oldest we promise to work with (PostgreSQL 15, Redis 7)."""
 
 DEBIAN_POSTGRES: Final = Path("/usr/lib/postgresql/15/bin/postgres")
 DEBIAN_REDIS: Final = Path("/usr/bin/redis-server")
+
+
+PATIENT: Final = PostgresConfig(acquire_timeout_ms=20_000)
+"""For tests that are not about how long one waits: the machine is shared."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,7 +48,9 @@ def make_database(stores: Stores) -> str:
         await admin.execute(f"CREATE DATABASE {name} OWNER trinity")
         await admin.close()
         url = stores.postgres_url.replace("//trinity@/trinity", f"//trinity@/{name}")
-        async with Postgres(PostgresConfig(), url=url, name="test", clock=SystemClock()) as postgres:
+        async with Postgres(
+            PostgresConfig(acquire_timeout_ms=20_000), url=url, name="test", clock=SystemClock()
+        ) as postgres:
             await migrate(postgres)
         return url
 

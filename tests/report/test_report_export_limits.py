@@ -71,7 +71,9 @@ async def service(big: str) -> AsyncIterator[SmallReport]:
 
 @pytest.fixture
 async def postgres(big: str) -> AsyncIterator[Postgres]:
-    async with Postgres(PostgresConfig(), url=big, name="watcher", clock=SystemClock()) as opened:
+    async with Postgres(
+        PostgresConfig(acquire_timeout_ms=20_000), url=big, name="watcher", clock=SystemClock()
+    ) as opened:
         yield opened
 
 

@@ -71,7 +71,9 @@ async def from_copy(hostile: str, stores: Stores) -> AsyncIterator[Caller]:
     """An admin at a service whose database is away, and whose copy in Valkey has all of it."""
     clock = SystemClock()
     async with Valkey(ValkeyConfig(timeout_ms=20_000), url=stores.valkey_url, clock=clock) as valkey:
-        async with Postgres(PostgresConfig(), url=hostile, name="test", clock=clock) as postgres:
+        async with Postgres(
+            PostgresConfig(acquire_timeout_ms=20_000), url=hostile, name="test", clock=clock
+        ) as postgres:
             source = UsageSource(postgres, lasts_ms=60_000)
             await Syncing(source=source, valkey=valkey, history_days=0, clock=clock).once(full=True)
         nowhere = hostile.replace("port=5432", "port=1")

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from stores import PATIENT
 from trinity_core.errors import Reason, TrinityError
 from trinity_mesh.clock import SystemClock
 from trinity_storage.migrate import Migrated, Migration, check, known, migrate
@@ -18,7 +19,7 @@ BROKEN = Migration(2, "0002_broken.sql", "INSERT INTO trinity.one VALUES (7); SE
 
 
 def open_postgres(url: str) -> Postgres:
-    return Postgres(PostgresConfig(), url=url, name="test", clock=SystemClock())
+    return Postgres(PATIENT, url=url, name="test", clock=SystemClock())
 
 
 @pytest.fixture

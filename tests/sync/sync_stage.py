@@ -12,12 +12,12 @@ from dataclasses import dataclass
 import asyncpg
 import pytest
 
-from stores import MISSING, Stores, programs, running_stores
+from stores import MISSING, PATIENT, Stores, programs, running_stores
 from trinity_core.usage import HOUR_S
 from trinity_core.usage_log import UsageFilter, UsageRow
 from trinity_mesh.clock import SystemClock
 from trinity_storage.migrate import migrate
-from trinity_storage.postgres import Postgres, PostgresConfig
+from trinity_storage.postgres import Postgres
 from trinity_storage.reports import ReportStore
 from trinity_storage.usage import Count, UsageStore
 from trinity_storage.usage_cache import ValkeyUsageLog
@@ -115,7 +115,7 @@ async def _make_template(stores: Stores) -> None:
     admin = await asyncpg.connect(stores.admin_url)
     await admin.execute("CREATE DATABASE migrated OWNER trinity")
     await admin.close()
-    async with Postgres(PostgresConfig(), url=_named(stores, "migrated"), name="test", clock=SystemClock()) as postgres:
+    async with Postgres(PATIENT, url=_named(stores, "migrated"), name="test", clock=SystemClock()) as postgres:
         await migrate(postgres)
         await postgres.execute(
             "INSERT INTO plans VALUES ('p', '', 1, 1, 0, '{}', '{}', '{}', now(), now(), 1) ON CONFLICT DO NOTHING"
@@ -153,7 +153,7 @@ async def migrated_copy(stores: Stores) -> AsyncIterator[Stage]:
         url = _named(stores, name)
         clock = SystemClock()
         async with (
-            Postgres(PostgresConfig(), url=url, name="test", clock=clock) as postgres,
+            Postgres(PATIENT, url=url, name="test", clock=clock) as postgres,
             Valkey(ValkeyConfig(timeout_ms=20_000), url=stores.valkey_url, clock=clock) as valkey,
         ):
             stage = Stage(postgres, url, valkey, stores.valkey_url)

@@ -10,14 +10,14 @@ from contextlib import ExitStack
 import asyncpg
 import pytest
 
-from stores import KINDS, MISSING, Stores, programs, running_stores
+from stores import KINDS, MISSING, PATIENT, Stores, programs, running_stores
 from trinity_mesh.clock import SystemClock
 from trinity_storage.migrate import migrate
-from trinity_storage.postgres import Postgres, PostgresConfig
+from trinity_storage.postgres import Postgres
 
 
 def opened(url: str) -> Postgres:
-    return Postgres(PostgresConfig(), url=url, name="test", clock=SystemClock())
+    return Postgres(PATIENT, url=url, name="test", clock=SystemClock())
 
 
 class Servers:

@@ -5,18 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import grpc.aio
 
 from price.virtual_clock import START_UNIX_NS
+from stores import PATIENT
 from trinity.usage.v1 import usage_service_pb2_grpc
 from trinity_admission.principal import Principal, metadata_of
 from trinity_mesh.channels import open_channel
 from trinity_mesh.clock import Clock, SystemClock
-from trinity_storage.postgres import PostgresConfig
 from trinity_usage.config import LeaseConfig, UsageConfig
 from trinity_usage.main import run
 
@@ -63,7 +63,9 @@ async def serving(
     wall = ChosenWall()
     known: dict[str, Any] = {"listen": f"unix:{folder / 'usage.sock'}", "drain_ms": 100}
     config = UsageConfig(
-        **{**known, **settings}, postgres=PostgresConfig(url=url), lease=LeaseConfig(**dict(lease or {}))
+        **{**known, **settings},
+        postgres=replace(PATIENT, url=url),
+        lease=LeaseConfig(**dict(lease or {})),
     )
     stopping, serves = asyncio.Event(), asyncio.Event()
     facts: dict[str, Any] = {}

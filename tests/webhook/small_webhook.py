@@ -6,15 +6,16 @@ import contextlib
 import json
 import tempfile
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
+from stores import PATIENT
 from trinity.webhook.v1 import webhook_pb2, webhook_service_pb2_grpc
 from trinity_admission.principal import Principal, metadata_of
 from trinity_core.webhooks import DeliveryState
 from trinity_mesh.channels import call, open_channel
 from trinity_mesh.clock import SystemClock
 from trinity_mesh.secrets_file import MeshSecrets
-from trinity_storage.postgres import PostgresConfig
 from trinity_webhook.config import WebhookConfig
 from trinity_webhook.main import WebhookPart
 
@@ -49,7 +50,7 @@ class SmallWebhook:
         self._folder = tempfile.TemporaryDirectory(prefix="tw-")
         self.config = WebhookConfig(
             listen=f"unix:{self._folder.name}/w.sock",
-            postgres=PostgresConfig(url=database_url, acquire_timeout_ms=20_000),
+            postgres=replace(PATIENT, url=database_url),
             drain_ms=200,
             **settings,
         )

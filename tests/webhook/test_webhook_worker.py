@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from processes import until
+from stores import PATIENT
 from trinity_core.prices import State
 from trinity_core.webhook_addresses import AddressPolicy
 from trinity_core.webhook_retry import Outcome
@@ -122,7 +123,7 @@ async def register(postgres: Postgres) -> list[Endpoint]:
 async def engine(url: str, name: str, written: Written, **settings: Any) -> AsyncIterator[Engine]:
     clock = SystemClock()
     signing = Signing(SEALER)
-    async with Postgres(PostgresConfig(acquire_timeout_ms=20_000), url=url, name=name, clock=clock) as postgres:
+    async with Postgres(PATIENT, url=url, name=name, clock=clock) as postgres:
         made = Engine(
             WebhookWorkerConfig(poll_ms=50, claim_ms=50, lease_ms=3_000, **settings),
             EngineParts(
