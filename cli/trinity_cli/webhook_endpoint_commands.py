@@ -167,6 +167,26 @@ def rotate_secret(
 @click.argument("endpoint")
 @webhook_options
 @json_option
+def keys(endpoint: str, address: str | None, ready_file: Path | None, as_json: bool) -> int:
+    """Print the public keys of v1a of the endpoint of id ENDPOINT, newest first, one a line."""
+    output = Output(as_json=as_json)
+    answer = Webhooks(address, ready_file).ask(pb.GetKeySetRequest(endpoint=endpoint))
+    if as_json:
+        output.document(proto_json(answer))
+        return Exit.OK
+    for key in answer.keys:
+        output.line(key.public_key)
+        if key.HasField("expire_time"):
+            output.warn(f"{key.public_key} signs until {moment(key.expire_time)} UTC")
+    if not answer.keys:
+        output.warn("it is not signed with v1a; `endpoints create --sign v1a` makes one that is")
+    return Exit.OK
+
+
+@endpoints.command()
+@click.argument("endpoint")
+@webhook_options
+@json_option
 def test(endpoint: str, address: str | None, ready_file: Path | None, as_json: bool) -> int:
     """Send a test to the endpoint of id ENDPOINT and print its id; `deliveries list` shows what became of it."""
     output = Output(as_json=as_json)
