@@ -25,6 +25,10 @@ _COLUMNS = (
     Column("ASSOCIATE"),
     Column("VERIFIED"),
     Column("FAILING SINCE"),
+    Column("TAKEN", right=True),
+    Column("FAILED", right=True),
+    Column("CIRCUIT"),
+    Column("LAST ERROR", wraps=True),
 )
 _MASKED = ("name", "url", "paused", "rate_per_s", "in_flight_max", "batch_max", "batch_wait", "ttl")
 _SCHEMES = {"v1": pb.SCHEME_V1, "v1a": pb.SCHEME_V1A}
@@ -242,4 +246,22 @@ def _row(one: pb.Endpoint) -> tuple[str, ...]:
         one.associate,
         moment(one.verify_time, present=one.HasField("verify_time")),
         moment(one.failing_since, present=one.HasField("failing_since")),
+        *_activity(one),
+    )
+
+
+def _activity(one: pb.Endpoint) -> tuple[str, ...]:
+    """How calls of it went: taken, failed, whether it is called, what went wrong last."""
+    if not one.HasField("activity"):
+        return "-", "-", "-", "-"
+    seen = one.activity
+    circuit = short_enum(pb.Circuit.Name(seen.circuit), "CIRCUIT_").lower()
+    if seen.HasField("ready_time"):
+        circuit += f" until {moment(seen.ready_time)}"
+    error = f"{moment(seen.failure_time)} {seen.failure_error}" if seen.HasField("failure_time") else "-"
+    return (
+        str(seen.ticks_delivered + seen.alerts_delivered),
+        str(seen.ticks_failed + seen.alerts_failed),
+        circuit,
+        error,
     )

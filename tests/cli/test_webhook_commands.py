@@ -12,7 +12,11 @@ import pytest
 from account.databases import Databases
 from cli.processes import Shown, Trinity, finish, start
 from stores import MISSING, programs, running_stores
-from webhook.small_webhook import SmallWebhook
+from trinity_core.webhook_activity import Activity, Seen
+from trinity_core.webhook_breaker import Circuit
+from trinity_core.webhook_retry import Outcome
+from trinity_storage.webhook_outbox import PostgresOutbox
+from webhook.small_webhook import AT_NS, SmallWebhook, give_up
 
 URL = "https://hooks.acme.example/prices"
 
@@ -150,6 +154,26 @@ async def test_the_public_keys_of_an_endpoint_are_printed_alone(trinity: Trinity
     assert [each["publicKey"] for each in documents] == both.stdout.splitlines()
     none = await trinity("endpoints", "keys", plain.endpoint)
     assert (none.stdout, "not signed with v1a" in none.stderr) == ("", True)
+
+
+async def test_endpoints_that_were_given_up_are_shown_and_how_calls_went(
+    trinity: Trinity, webhook: SmallWebhook
+) -> None:
+    endpoint = (await webhook.active()).endpoint
+    await give_up(webhook, endpoint)
+    (told,) = (await document(trinity, "notices"))["notices"]
+    assert (told["endpoint"], told["reason"], told["url"]) == (endpoint, "DISABLE_REASON_GONE", URL)
+    shown = await trinity("notices")
+    assert f"{endpoint}  gone" in shown.stdout
+    activity = Activity(
+        ticks_delivered=41, alerts_delivered=1, ticks_failed=9, circuit=Circuit.OPEN, ready_time_ns=AT_NS,
+        failure_time_ns=AT_NS, failure_outcome=Outcome.REFUSED, failure_error="the answer is 503", time_ns=AT_NS,
+    )  # fmt: skip
+    await PostgresOutbox(webhook.part.postgres).see([Seen(endpoint=endpoint, token=1, activity=activity)])
+    assert (await document(trinity, "endpoints", "get", endpoint))["activity"]["ticksDelivered"] == "41"
+    words = (await trinity("endpoints", "get", endpoint)).stdout.splitlines()[1]
+    assert "42       9  open until" in words
+    assert "the answer is 503" in words
 
 
 CROSSING = ["--crossing", "100", "--direction", "up", "--cooldown", "60s"]
