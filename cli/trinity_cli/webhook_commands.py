@@ -7,6 +7,7 @@ import click
 from trinity_cli.webhook_delivery_commands import deliveries
 from trinity_cli.webhook_endpoint_commands import endpoints
 from trinity_cli.webhook_listen import listen
+from trinity_cli.webhook_notice_commands import notices
 from trinity_cli.webhook_subscription_commands import subscriptions
 
 
@@ -15,5 +16,5 @@ def webhook() -> None:
     """Prices and alerts that are pushed to you."""
 
 
-for _command in (endpoints, subscriptions, deliveries, listen):
+for _command in (endpoints, subscriptions, deliveries, notices, listen):
     webhook.add_command(_command)

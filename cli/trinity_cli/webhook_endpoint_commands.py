@@ -25,6 +25,10 @@ _COLUMNS = (
     Column("ASSOCIATE"),
     Column("VERIFIED"),
     Column("FAILING SINCE"),
+    Column("TAKEN", right=True),
+    Column("FAILED", right=True),
+    Column("CIRCUIT"),
+    Column("LAST ERROR", wraps=True),
 )
 _MASKED = ("name", "url", "paused", "rate_per_s", "in_flight_max", "batch_max", "batch_wait", "ttl")
 _SCHEMES = {"v1": pb.SCHEME_V1, "v1a": pb.SCHEME_V1A}
@@ -167,6 +171,26 @@ def rotate_secret(
 @click.argument("endpoint")
 @webhook_options
 @json_option
+def keys(endpoint: str, address: str | None, ready_file: Path | None, as_json: bool) -> int:
+    """Print the public keys of v1a of the endpoint of id ENDPOINT, newest first, one a line."""
+    output = Output(as_json=as_json)
+    answer = Webhooks(address, ready_file).ask(pb.GetKeySetRequest(endpoint=endpoint))
+    if as_json:
+        output.document(proto_json(answer))
+        return Exit.OK
+    for key in answer.keys:
+        output.line(key.public_key)
+        if key.HasField("expire_time"):
+            output.warn(f"{key.public_key} signs until {moment(key.expire_time)} UTC")
+    if not answer.keys:
+        output.warn("it is not signed with v1a; `endpoints create --sign v1a` makes one that is")
+    return Exit.OK
+
+
+@endpoints.command()
+@click.argument("endpoint")
+@webhook_options
+@json_option
 def test(endpoint: str, address: str | None, ready_file: Path | None, as_json: bool) -> int:
     """Send a test to the endpoint of id ENDPOINT and print its id; `deliveries list` shows what became of it."""
     output = Output(as_json=as_json)
@@ -222,4 +246,22 @@ def _row(one: pb.Endpoint) -> tuple[str, ...]:
         one.associate,
         moment(one.verify_time, present=one.HasField("verify_time")),
         moment(one.failing_since, present=one.HasField("failing_since")),
+        *_activity(one),
+    )
+
+
+def _activity(one: pb.Endpoint) -> tuple[str, ...]:
+    """How calls of it went: taken, failed, whether it is called, what went wrong last."""
+    if not one.HasField("activity"):
+        return "-", "-", "-", "-"
+    seen = one.activity
+    circuit = short_enum(pb.Circuit.Name(seen.circuit), "CIRCUIT_").lower()
+    if seen.HasField("ready_time"):
+        circuit += f" until {moment(seen.ready_time)}"
+    error = f"{moment(seen.failure_time)} {seen.failure_error}" if seen.HasField("failure_time") else "-"
+    return (
+        str(seen.ticks_delivered + seen.alerts_delivered),
+        str(seen.ticks_failed + seen.alerts_failed),
+        circuit,
+        error,
     )

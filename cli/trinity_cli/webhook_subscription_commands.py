@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import click
 from google.protobuf.field_mask_pb2 import FieldMask
@@ -12,8 +12,9 @@ from trinity.webhook.v1 import webhook_pb2 as pb
 from trinity_cli.account_calls import words
 from trinity_cli.exits import Exit
 from trinity_cli.output import Column, Output, json_option, proto_json
-from trinity_cli.price import Milliseconds
-from trinity_cli.webhook_calls import PAGE_SIZE, Webhooks, duration, show, webhook_options
+from trinity_cli.webhook_calls import PAGE_SIZE, Webhooks, show, webhook_options
+from trinity_cli.webhook_rule_options import DIRECTIONS, one_rule, rule_options, rules_of
+from trinity_cli.webhook_try import try_
 
 _COLUMNS = (
     Column("SUBSCRIPTION", needed=True),
@@ -23,29 +24,6 @@ _COLUMNS = (
     Column("NAME"),
     Column("ENDPOINT"),
 )
-_DIRECTIONS: Final = {"up": pb.DIRECTION_UP, "down": pb.DIRECTION_DOWN, "either": pb.DIRECTION_EITHER}
-_RULES: Final = ("every_change", "interval", "moved", "crossing", "percent_move", "divergence", "staleness", "recovery")
-
-
-def _rule_options(command: Any) -> Any:
-    for option in (
-        click.option("--cooldown", type=Milliseconds(), help="Alerts: least time between two, such as 5m."),
-        click.option("--hysteresis", default="", help="--crossing: USD, --divergence: bps; how far back it must go."),
-        click.option(
-            "--window", type=Milliseconds(), default=300_000, help="--percent-move: within this. [default: 5m]"
-        ),
-        click.option("--direction", type=click.Choice(list(_DIRECTIONS)), default="either", help="[default: either]"),
-        click.option("--recovery", type=Milliseconds(), help="Alert: fresh again after it was stale for so long."),
-        click.option("--staleness", type=Milliseconds(), help="Alert: stale for so long, such as 30s."),
-        click.option("--divergence", metavar="BPS", help="Alert: venues lie so far apart."),
-        click.option("--percent-move", metavar="PERCENT", help="Alert: moved by so much within --window."),
-        click.option("--crossing", metavar="USD", help="Alert: the price crosses a threshold."),
-        click.option("--moved", metavar="BPS", help="Ticks: when moved by so many basis points."),
-        click.option("--interval", type=Milliseconds(), help="Ticks: at most so often, such as 1s."),
-        click.option("--every-change", is_flag=True, help="Ticks: every change."),
-    ):
-        command = option(command)
-    return command
 
 
 @click.group()
@@ -53,11 +31,14 @@ def subscriptions() -> None:
     """What you are told of: ticks or alerts."""
 
 
+subscriptions.add_command(try_)
+
+
 @subscriptions.command()
 @click.argument("endpoint")
 @click.option("--asset", "assets", multiple=True, help="Asset, such as BTC. [default: all]")
 @click.option("--name", default="", help="Name to show; alerts carry it.")
-@_rule_options
+@rule_options
 @webhook_options
 @json_option
 def create(
@@ -65,10 +46,7 @@ def create(
     **options: Any,
 ) -> int:  # fmt: skip
     """Tell the endpoint of id ENDPOINT of something; name one rule."""
-    rules = _rules(options)
-    if len(rules) != 1:
-        raise click.UsageError(f"name one rule: {', '.join('--' + rule.replace('_', '-') for rule in _RULES)}")
-    wanted = pb.Subscription(name=name, assets=[asset.upper() for asset in assets], **rules)
+    wanted = pb.Subscription(name=name, assets=[asset.upper() for asset in assets], **one_rule(options))
     request = pb.CreateSubscriptionRequest(endpoint=endpoint, subscription=wanted)
     return _show(Webhooks(address, ready_file).ask(request), as_json=as_json)
 
@@ -110,7 +88,7 @@ def get(subscription: str, address: str | None, ready_file: Path | None, as_json
 @click.option("--asset", "assets", multiple=True, help="Asset, such as BTC; replaces all.")
 @click.option("--name", help="Name to show.")
 @click.option("--pause/--resume", "paused", default=None, help="Evaluate nothing for now, or go on.")
-@_rule_options
+@rule_options
 @webhook_options
 @json_option
 def update(
@@ -121,7 +99,7 @@ def update(
 
     With another rule, or other assets, its alerts begin anew.
     """
-    rules = _rules(options)
+    rules = rules_of(options)
     if len(rules) > 1:
         raise click.UsageError("name one rule at most")
     changes: dict[str, Any] = {}
@@ -146,35 +124,6 @@ def delete(subscription: str, address: str | None, ready_file: Path | None, as_j
     if as_json:
         Output(as_json=True).document({})
     return Exit.OK
-
-
-def _rules(options: dict[str, Any]) -> dict[str, Any]:
-    """The rules that the options name, each as its field of a subscription."""
-    direction, cooldown = _DIRECTIONS[options["direction"]], duration(options["cooldown"])
-    hysteresis = options["hysteresis"]
-    found: dict[str, Any] = {}
-    if options["every_change"]:
-        found["every_change"] = pb.EveryChange()
-    if options["interval"] is not None:
-        found["interval"] = pb.Interval(interval=duration(options["interval"]))
-    if options["moved"] is not None:
-        found["moved"] = pb.Moved(bps=options["moved"])
-    if options["crossing"] is not None:
-        found["crossing"] = pb.Crossing(
-            direction=direction, threshold=options["crossing"], hysteresis=hysteresis, cooldown=cooldown
-        )
-    if options["percent_move"] is not None:
-        window = duration(options["window"])
-        found["percent_move"] = pb.PercentMove(
-            direction=direction, percent=options["percent_move"], window=window, cooldown=cooldown
-        )
-    if options["divergence"] is not None:
-        found["divergence"] = pb.Divergence(bps=options["divergence"], hysteresis_bps=hysteresis, cooldown=cooldown)
-    if options["staleness"] is not None:
-        found["staleness"] = pb.Staleness(after=duration(options["staleness"]), cooldown=cooldown)
-    if options["recovery"] is not None:
-        found["recovery"] = pb.Recovery(after=duration(options["recovery"]), cooldown=cooldown)
-    return found
 
 
 def _show(answer: Any, *, as_json: bool) -> int:
@@ -212,4 +161,4 @@ def _rule_text(one: pb.Subscription) -> str:
 
 
 def _way(direction: pb.Direction.ValueType) -> str:
-    return next((name for name, value in _DIRECTIONS.items() if value == direction), "-")
+    return next((name for name, value in DIRECTIONS.items() if value == direction), "-")

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum
+from enum import IntEnum
 
 from trinity_core.webhook_rules import MS
 
 
-class Circuit(Enum):
-    """Whether an endpoint is called."""
+class Circuit(IntEnum):
+    """Whether an endpoint is called; numbers as in trinity.webhook.v1.Circuit."""
 
-    CLOSED = "closed"
+    CLOSED = 1
     """It is."""
-    OPEN = "open"
+    OPEN = 2
     """It is left alone until the pause is over."""
-    HALF_OPEN = "half_open"
+    HALF_OPEN = 3
     """One probe is under way, or may be."""
 
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from trinity_core.account_errors import unknown_associate
+from trinity_core.webhook_activity import Activity, Notice
 from trinity_core.webhook_errors import unknown_endpoint, unknown_subscription
 from trinity_core.webhook_store import Changed, Place, Scope, Standing, StoredState
 from trinity_core.webhooks import Attempt, Delivery, DeliveryClass, DeliveryState, Endpoint, Subscription
@@ -32,6 +33,9 @@ class MemoryTables:
         self.claims: dict[str, int] = {}
         self.attempts: dict[str, list[Attempt]] = {}
         self.states: dict[tuple[str, str], StoredState] = {}
+        self.activities: dict[str, tuple[int, Activity]] = {}
+        """What was seen of endpoints, with the token of who saw it last."""
+        self.notices: list[Notice] = []
         self.version = 1
         self.sequence = 0
 
@@ -57,6 +61,11 @@ class MemoryTables:
         if found is None:
             raise unknown_endpoint(endpoint)
         return found
+
+    def with_activity(self, standing: Standing) -> Standing:
+        """An endpoint with what was seen of it."""
+        seen = self.activities.get(standing.endpoint.endpoint)
+        return standing if seen is None else replace(standing, activity=seen[1])
 
     def add_delivery(self, delivery: Delivery) -> Delivery:
         """Add a delivery whose id is not there."""
@@ -96,7 +105,8 @@ class MemoryWebhooks:
 
     async def get_endpoint(self, endpoint: str) -> Standing | None:
         """See WebhookRepo."""
-        return self._tables.standings.get(endpoint)
+        found = self._tables.standings.get(endpoint)
+        return None if found is None else self._tables.with_activity(found)
 
     async def list_endpoints(self, *, associate: str | None, after: Place | None, limit: int) -> Sequence[Standing]:
         """See WebhookRepo."""
@@ -105,7 +115,7 @@ class MemoryWebhooks:
             for each in self._tables.standings.values()
             if associate in (None, each.endpoint.associate)
         ]
-        return [each for *_, each in newest_first(found, after)[:limit]]
+        return [self._tables.with_activity(each) for *_, each in newest_first(found, after)[:limit]]
 
     async def change_endpoint(self, endpoint: str, change: Callable[[Standing], Changed]) -> Standing:
         """See WebhookRepo."""
@@ -129,7 +139,7 @@ class MemoryWebhooks:
                     )
         for delivery in changed.deliveries:
             tables.add_delivery(delivery)
-        return new
+        return tables.with_activity(new)
 
     async def delete_endpoint(self, endpoint: str, check: Callable[[Endpoint], None]) -> None:
         """See WebhookRepo."""
@@ -137,6 +147,7 @@ class MemoryWebhooks:
         check(tables.standing(endpoint).endpoint)
         tables.count_up()
         del tables.standings[endpoint]
+        tables.activities.pop(endpoint, None)
         for each in [each for each in tables.subscriptions.values() if each.endpoint == endpoint]:
             del tables.subscriptions[each.subscription]
             tables.drop_states(each.subscription)
@@ -189,6 +200,13 @@ class MemoryWebhooks:
         self._tables.count_up()
         del self._tables.subscriptions[subscription]
         self._tables.drop_states(subscription)
+
+    async def list_notices(self, *, associate: str | None, after: Place | None, limit: int) -> Sequence[Notice]:
+        """See WebhookRepo."""
+        place = None if after is None else (after[0], int(after[1]))
+        found = [each for each in self._tables.notices if associate in (None, each.associate)]
+        found.sort(key=lambda each: (each.time_ns, each.notice), reverse=True)
+        return [each for each in found if place is None or (each.time_ns, each.notice) < place][:limit]
 
     def _the_subscription(self, subscription: str) -> Subscription:
         found = self._tables.subscriptions.get(subscription)

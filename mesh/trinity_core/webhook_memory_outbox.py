@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from trinity_core.errors import Reason, TrinityError
+from trinity_core.webhook_activity import Notice, Seen, added
 from trinity_core.webhook_errors import lost_lease, unknown_delivery
 from trinity_core.webhook_memory import MemoryTables, newest_first
 from trinity_core.webhook_store import (
@@ -279,6 +280,16 @@ class MemoryOutbox:
                 disable_time_ns=attempt.at_ns,
                 version=tables.count_up(),
             )
+            tables.notices.append(
+                Notice(
+                    notice=tables.version,
+                    endpoint=name,
+                    associate=endpoint.associate,
+                    url=endpoint.url,
+                    reason=result.disable,
+                    time_ns=attempt.at_ns,
+                )
+            )
             for each in list(tables.deliveries.values()):
                 if each.endpoint == name and each.state is DeliveryState.PENDING:
                     tables.claims.pop(each.delivery, None)
@@ -323,8 +334,17 @@ class MemoryOutbox:
                 at_ns = at_ns // 1_000 * 1_000
                 self._tables.standings[name] = replace(old, endpoint=replace(old.endpoint, renew_time_ns=at_ns))
 
+    async def see(self, seen: Sequence[Seen]) -> None:
+        """See Outbox."""
+        for each in seen:
+            if each.endpoint in self._tables.standings:
+                old = self._tables.activities.get(each.endpoint)
+                new = each.activity if old is None else added(old[1], old[0], each.activity, each.token)
+                self._tables.activities[each.endpoint] = max(each.token, 0 if old is None else old[0]), new
+
     async def forget(self, *, before_ns: int, limit: int) -> int:
         """See Outbox."""
+        self._tables.notices = [each for each in self._tables.notices if each.time_ns >= before_ns]
         old = sorted(
             (each.create_time_ns, each.delivery)
             for each in self._tables.deliveries.values()

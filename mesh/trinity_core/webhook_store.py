@@ -14,6 +14,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
+from trinity_core.webhook_activity import Activity, Notice, Seen
 from trinity_core.webhook_alerts import RuleState
 from trinity_core.webhooks import (
     SHARDS,
@@ -54,6 +55,8 @@ class Standing:
     challenge: Challenge | None = None
     assets: tuple[str, ...] = ()
     """Assets of its owner's plan; empty: all. Told by `Outbox.watched`."""
+    activity: Activity | None = None
+    """How calls of it went; None where there was none, or nobody asked. Told by `WebhookRepo`."""
     key_id: str = ""
     """Key that deliveries are counted under: its owner's oldest that is not revoked. Told by `Outbox.watched`."""
 
@@ -129,6 +132,13 @@ class WebhookRepo(Protocol):
 
     async def delete_subscription(self, subscription: str, check: Callable[[Subscription], None]) -> None:
         """Remove a subscription; deliveries stay. Raises UNKNOWN_SUBSCRIPTION, and what `check` does."""
+        ...
+
+    async def list_notices(self, *, associate: str | None, after: Place | None, limit: int) -> Sequence[Notice]:
+        """What owners are told of endpoints that were given up, also of those that are not there any more.
+
+        Their ids in places are those of `notice_place`.
+        """
         ...
 
 
@@ -313,9 +323,24 @@ class Outbox(Protocol):
         """Store when UDP endpoints asked last to be sent on; this is no change of an endpoint."""
         ...
 
-    async def forget(self, *, before_ns: int, limit: int) -> int:
-        """Remove deliveries that are over and were made before a time, with their attempts; how many."""
+    async def see(self, seen: Sequence[Seen]) -> None:
+        """Add what was seen of endpoints to what is known of them (`added`); this is no change of an endpoint.
+
+        One that is not there any more MUST be left out.
+        """
         ...
+
+    async def forget(self, *, before_ns: int, limit: int) -> int:
+        """Remove deliveries that are over and were made before a time, with their attempts; how many.
+
+        Notices from before that time MUST be gone with them.
+        """
+        ...
+
+
+def notice_place(notice: Notice) -> Place:
+    """Where a page ends that ends with a notice."""
+    return notice.time_ns, str(notice.notice)
 
 
 class Notifier(Protocol):

@@ -10,10 +10,12 @@ from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
+from trinity_core.webhook_activity import Seen
 from trinity_core.webhook_alerts import state_to_json
 from trinity_core.webhook_errors import lost_lease
 from trinity_core.webhook_store import Lease, Result, StoredState, Watched
 from trinity_core.webhooks import Attempt, Delivery, DeliveryState
+from trinity_storage import webhook_activity
 from trinity_storage.moments import to_moment
 from trinity_storage.postgres import Postgres, Session
 from trinity_storage.webhook_leases import WebhookLeases
@@ -292,8 +294,13 @@ class PostgresOutbox(WebhookLeases):
             [to_moment(at_ns) for at_ns in times.values()],
         )
 
+    async def see(self, seen: Sequence[Seen]) -> None:
+        """See Outbox."""
+        await webhook_activity.see(self._postgres, seen)
+
     async def forget(self, *, before_ns: int, limit: int) -> int:
         """See Outbox."""
+        await self._postgres.execute("DELETE FROM trinity.webhook_notices WHERE create_time < $1", to_moment(before_ns))
         tag = await self._postgres.execute(
             "DELETE FROM trinity.webhook_deliveries WHERE delivery IN ("
             "SELECT delivery FROM trinity.webhook_deliveries WHERE create_time < $1 AND state <> 1 "

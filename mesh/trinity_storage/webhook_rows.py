@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
+from trinity_core.webhook_activity import Activity
 from trinity_core.webhook_alerts import state_from_json
 from trinity_core.webhook_retry import Outcome
 from trinity_core.webhook_rules import rule_from_json, rule_to_json
@@ -65,7 +66,14 @@ def columns_of(rows: Iterable[tuple[object, ...]]) -> list[list[object]]:
     return [list(column) for column in zip(*rows, strict=True)]
 
 
-def standing_of(row: Row, secrets: Iterable[Row], *, assets: Iterable[str] = (), key_id: str = "") -> Standing:
+def standing_of(
+    row: Row,
+    secrets: Iterable[Row],
+    *,
+    assets: Iterable[str] = (),
+    activity: Activity | None = None,
+    key_id: str = "",
+) -> Standing:
     """An endpoint with what belongs to it."""
     challenge = None
     if row["challenge_digest"] is not None:
@@ -74,7 +82,7 @@ def standing_of(row: Row, secrets: Iterable[Row], *, assets: Iterable[str] = (),
             expire_time_ns=from_moment(row["challenge_expire"]),
             tries_left=row["challenge_tries"],
         )
-    return Standing(endpoint_of(row), tuple(map(secret_of, secrets)), challenge, tuple(assets), key_id)
+    return Standing(endpoint_of(row), tuple(map(secret_of, secrets)), challenge, tuple(assets), activity, key_id)
 
 
 def endpoint_of(row: Row) -> Endpoint:

@@ -8,9 +8,11 @@ from dataclasses import replace
 from typing import Final
 
 from trinity_core.account_errors import unknown_associate
+from trinity_core.webhook_activity import Notice
 from trinity_core.webhook_errors import unknown_endpoint, unknown_subscription
 from trinity_core.webhook_store import Changed, Place, Scope, Standing
 from trinity_core.webhooks import Delivery, Endpoint, Secret, Subscription
+from trinity_storage import webhook_activity
 from trinity_storage.moments import to_moment
 from trinity_storage.postgres import Postgres, Row, Session
 from trinity_storage.webhook_rows import (
@@ -176,6 +178,10 @@ class PostgresWebhooks:
             await count_up(session)
             await session.execute("DELETE FROM trinity.webhook_subscriptions WHERE subscription = $1", subscription)
 
+    async def list_notices(self, *, associate: str | None, after: Place | None, limit: int) -> Sequence[Notice]:
+        """See WebhookRepo."""
+        return await webhook_activity.list_notices(self._postgres, associate=associate, after=after, limit=limit)
+
 
 async def count_up(session: Session) -> int:
     """The version of the change under way; who listens hears of it at its commit."""
@@ -189,9 +195,11 @@ async def count_up(session: Session) -> int:
 
 
 async def standings(session: Session, rows: Sequence[Row]) -> list[Standing]:
-    """Endpoints with their secrets, in the order of their rows."""
-    secrets = await secrets_by_endpoint(session, [row["endpoint"] for row in rows])
-    return [standing_of(row, secrets[row["endpoint"]]) for row in rows]
+    """Endpoints with their secrets and what was seen of them, in the order of their rows."""
+    names = [row["endpoint"] for row in rows]
+    secrets = await secrets_by_endpoint(session, names)
+    seen = await webhook_activity.activities(session, names)
+    return [standing_of(row, secrets[row["endpoint"]], activity=seen.get(row["endpoint"])) for row in rows]
 
 
 async def secrets_by_endpoint(session: Session, endpoints: Sequence[str]) -> Mapping[str, list[Row]]:

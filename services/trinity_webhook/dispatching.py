@@ -48,7 +48,7 @@ class Dispatcher:
         counts: DeliveryCounts,
         answered: Callable[[str, str], Awaitable[None]],
         disabled: Callable[[Lane, DisableReason], None],
-        ended: Callable[[Lane], None],
+        ended: Callable[[Lane, Delivery, Sent], None],
         policy: RetryPolicy,
         random: Callable[[], float],
         clock: Clock,
@@ -64,7 +64,7 @@ class Dispatcher:
             counts: counts them.
             answered: takes the answer to a challenge: endpoint and text.
             disabled: hears that an endpoint was given up.
-            ended: hears that an attempt has ended.
+            ended: hears that an attempt has ended, of what, and how.
             policy: when to try again.
             random: a number from 0 up to 1.
             clock: times.
@@ -321,7 +321,7 @@ class Dispatcher:
         self._results.setdefault(lane.lease, []).append((lane, delivery, result))
         self._to_record.set()
         self._pump(lane)
-        self._ended(lane)
+        self._ended(lane, delivery, sent)
         if delivery.kind is DeliveryClass.CHALLENGE and (text := challenge_answer(sent)):
             await self._answered(delivery.endpoint, text)
 

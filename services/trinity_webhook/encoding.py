@@ -10,6 +10,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from trinity.webhook.v1 import webhook_pb2
 from trinity_core.prices import plain
+from trinity_core.webhook_activity import Activity, Notice
 from trinity_core.webhook_rules import (
     MS,
     Crossing,
@@ -51,6 +52,7 @@ def endpoint_to_message(standing: Standing, *, now_ns: int) -> webhook_pb2.Endpo
         disable_time=_maybe(endpoint.disable_time_ns),
         failing_since=_maybe(endpoint.failing_since_ns),
         secrets=[secret_to_message(secret) for secret in standing.secrets if secret.is_live(now_ns)],
+        activity=None if standing.activity is None else _activity(standing.activity),
     )
 
 
@@ -113,6 +115,18 @@ def delivery_to_message(
     )
 
 
+def notice_to_message(notice: Notice) -> webhook_pb2.Notice:
+    """A notice as its message."""
+    return webhook_pb2.Notice(
+        notice=str(notice.notice),
+        endpoint=notice.endpoint,
+        associate=notice.associate,
+        url=notice.url,
+        reason=notice.reason.value,  # type: ignore[arg-type]
+        time=stamp(notice.time_ns),
+    )
+
+
 def logged_to_message(logged: Logged) -> webhook_pb2.Delivery:
     """A delivery with its attempts."""
     return delivery_to_message(logged.delivery, attempts=logged.attempts, payload_bytes=logged.payload_bytes)
@@ -122,6 +136,26 @@ def lasting(milliseconds: int) -> Duration:
     """A time in milliseconds as a Duration."""
     seconds, rest = divmod(milliseconds, 1_000)
     return Duration(seconds=seconds, nanos=rest * MS)
+
+
+def _activity(activity: Activity) -> webhook_pb2.Activity:
+    return webhook_pb2.Activity(
+        ticks_delivered=activity.ticks_delivered,
+        ticks_failed=activity.ticks_failed,
+        alerts_delivered=activity.alerts_delivered,
+        alerts_failed=activity.alerts_failed,
+        prices=activity.prices,
+        skipped=activity.skipped,
+        in_flight=activity.in_flight,
+        circuit=activity.circuit.value,  # type: ignore[arg-type]
+        ready_time=_maybe(activity.ready_time_ns),
+        success_time=_maybe(activity.success_time_ns),
+        failure_time=_maybe(activity.failure_time_ns),
+        failure_outcome=activity.failure_outcome or 0,  # type: ignore[arg-type]
+        failure_status=activity.failure_status,
+        failure_error=activity.failure_error,
+        time=stamp(activity.time_ns),
+    )
 
 
 def _attempt(attempt: Attempt) -> webhook_pb2.Attempt:

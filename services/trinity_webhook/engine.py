@@ -23,14 +23,16 @@ from trinity_core.webhook_retry import Outcome, RetryPolicy
 from trinity_core.webhook_rules import Change
 from trinity_core.webhook_store import Lease, Outbox, Watched
 from trinity_core.webhook_urls import read_url
-from trinity_core.webhooks import RETENTION_DAYS, DeliveryClass, DisableReason, EndpointState, Subscription
+from trinity_core.webhooks import RETENTION_DAYS, Delivery, DeliveryClass, DisableReason, EndpointState, Subscription
 from trinity_mesh.clock import Clock
+from trinity_webhook.activity import ActivityLog
 from trinity_webhook.alerting import AlertDesk, AlertSettings
 from trinity_webhook.counting import DeliveryCounts
 from trinity_webhook.dispatching import Dispatcher
 from trinity_webhook.holding import Holding
 from trinity_webhook.lanes import Lane
 from trinity_webhook.senders import Courier
+from trinity_webhook.sending import Sent
 from trinity_webhook.signing import Signing
 from trinity_webhook.tick_log import TickLog
 from trinity_webhook.ticking import Pushed, TickDesk, asset_of
@@ -91,7 +93,7 @@ class Engine:
             counts=parts.counts,
             answered=parts.answered,
             disabled=self._disabled,
-            ended=lambda lane: self.ticks.wake(lane.endpoint.endpoint),
+            ended=self._ended,
             policy=parts.retry,
             random=parts.rng.random,
             clock=clock,
@@ -114,6 +116,9 @@ class Engine:
             clock=clock,
             waiting_max=config.log_waiting_max,
             backoff=self._backoff(),
+        )
+        self.activity = ActivityLog(
+            outbox=parts.outbox, ticks_in_flight=self._ticks_in_flight, clock=clock, backoff=self._backoff()
         )
         self.holding = Holding(
             parts.outbox,
@@ -143,7 +148,7 @@ class Engine:
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Work until `stopping` is set; then finish what is under way, within `drain_ms`, and give the leases up."""
-        jobs = [self.holding.run(), self.ticks.run(), self.alerts.run(), self.tick_log.run()]
+        jobs = [self.holding.run(), self.ticks.run(), self.alerts.run(), self.tick_log.run(), self.activity.run()]
         jobs += [self._prune(), self._tell_renewed()]
         async with asyncio.TaskGroup() as group:
             dispatching = group.create_task(self.dispatcher.run())
@@ -153,7 +158,7 @@ class Engine:
                 task.cancel()
             await asyncio.gather(*tasks[1:], return_exceptions=True)
             await self.dispatcher.drain(self._config.drain_ms / 1_000)
-            for finish in (self.alerts.flush, self.tick_log.flush):
+            for finish in (self.alerts.flush, self.tick_log.flush, self.activity.flush):
                 try:
                     await finish()
                 except TrinityError as error:
@@ -216,7 +221,21 @@ class Engine:
         except TrinityError as error:
             log.warning("an attempt that failed was not counted: %s", error.message)
         self.tick_log.add(pushed)
+        pushed.lane.tally.add(DeliveryClass.TICK, pushed.sent, at_ns=self._now_ns(), items=pushed.items)
+        self.activity.note(pushed.lane)
         self.dispatcher.settled(pushed.lane)
+
+    def _ended(self, lane: Lane, delivery: Delivery, sent: Sent) -> None:
+        lane.tally.add(delivery.kind, sent, at_ns=self._now_ns())
+        self.activity.note(lane)
+        self.ticks.wake(lane.endpoint.endpoint)
+
+    def _ticks_in_flight(self, endpoint: str) -> int:
+        board = self.ticks.board(endpoint)
+        return int(board is not None and board.in_flight)
+
+    def _now_ns(self) -> int:
+        return self._clock.unix_ns() // 1_000 * 1_000
 
     def _disabled(self, lane: Lane, reason: DisableReason) -> None:
         """The owner is told by the row that was written with it; this is for operators."""

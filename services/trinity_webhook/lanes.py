@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections import deque
 from typing import Final
 
-from trinity_core.webhook_breaker import BreakerSettings, EndpointBreaker
+from trinity_core.webhook_breaker import BreakerSettings, Circuit, EndpointBreaker
 from trinity_core.webhook_retry import RETRY_AFTER_S_MAX, Outcome, S
 from trinity_core.webhook_store import Lease, Standing
 from trinity_core.webhook_urls import Target
 from trinity_core.webhooks import Delivery, Endpoint, EndpointState
 from trinity_webhook.sending import Sent
+from trinity_webhook.tally import Tally
 
 _BREAKER: Final = BreakerSettings()
 
@@ -39,6 +40,8 @@ class Lane:
         """The worker does not see to it any more."""
         self.closed = False
         """It is given up, and that is not stored yet, or not read back."""
+        self.tally = Tally()
+        """What its attempts came to."""
         self._breaker = EndpointBreaker(_BREAKER)
         self._next_ns = 0
         self._quiet_until_ns = 0
@@ -61,6 +64,15 @@ class Lane:
     def ready_ns(self) -> int:
         """When it may be called next, as far as is known."""
         return max(self._next_ns, self._quiet_until_ns, self._breaker.due_ns() or 0)
+
+    def circuit(self, now_ns: int) -> Circuit:
+        """Whether it is called."""
+        return self._breaker.circuit(now_ns)
+
+    def left_alone_until_ns(self, now_ns: int) -> int | None:
+        """Until when nothing is sent because it failed, or asked for that; None where that is not so."""
+        until_ns = max(self._quiet_until_ns, self._breaker.due_ns() or 0)
+        return until_ns if until_ns > now_ns else None
 
     def take(self, now_ns: int) -> bool:
         """Whether to make an attempt now; `told` or `give_back` must follow. False also while a probe is under way."""

@@ -7,10 +7,13 @@ from trinity_mesh.server import Service
 from trinity_webhook.deciding import DESCRIPTOR
 from trinity_webhook.delivery_calls import DeliveryCalls
 from trinity_webhook.endpoint_calls import EndpointCalls
+from trinity_webhook.notice_calls import NoticeCalls
 from trinity_webhook.subscription_calls import SubscriptionCalls
 
 
-class WebhookServicer(EndpointCalls, SubscriptionCalls, DeliveryCalls, webhook_service_pb2_grpc.WebhookServiceServicer):
+class WebhookServicer(
+    EndpointCalls, SubscriptionCalls, DeliveryCalls, NoticeCalls, webhook_service_pb2_grpc.WebhookServiceServicer
+):
     """The RPCs. Requests were judged by their contract's rules before they come here."""
 
 

@@ -128,6 +128,13 @@ class Furnishing:
                 done_time_ns=REPLAYED_NS[0],
             )
         )
+        # Two, so that there is more than one page.
+        await self._webhook.postgres.execute(
+            "INSERT INTO trinity.webhook_notices (endpoint, associate, email, url, reason, create_time) "
+            "SELECT $1, $2, '', 'https://hooks.' || $2 || '.example/prices', 1, now() FROM generate_series(1, 2)",
+            active,
+            things.associate,
+        )
         return replace(
             things,
             endpoint=active,

@@ -64,6 +64,7 @@ NOBODY = Things(
         "ListEndpoints": "A" * 90,
         "ListSubscriptions": "A" * 91,
         "ListDeliveries": "A" * 92,
+        "ListNotices": "A" * 94,
         "ReplayRange": "A" * 93,
     },
 )
@@ -129,7 +130,7 @@ class World:
             report_pb2.ListUsageRequest(page_size=1, **wanted), metadata=metadata_of(who.principal)
         )
         tokens = {"ListKeys": keys.next_page_token, "ListUsage": rows.next_page_token}
-        for name in ("ListEndpoints", "ListSubscriptions", "ListDeliveries"):
+        for name in ("ListEndpoints", "ListSubscriptions", "ListDeliveries", "ListNotices"):
             request = getattr(webhook_pb2, f"{name}Request")(page_size=1, **wanted)
             page = await getattr(self.webhook_stub, name)(request, metadata=metadata_of(who.principal))
             tokens[name] = page.next_page_token

@@ -146,6 +146,10 @@ WEBHOOK_ROWS: Mapping[str, Row] = {
         _lists(webhook.ListDeliveriesRequest, "endpoint", "subscription"),
         unnamed=(webhook.ListDeliveriesRequest(), webhook.ListDeliveriesRequest(classes=[webhook.DELIVERY_CLASS_TEST])),
     ),
+    "WebhookService.ListNotices": Own(
+        _lists(webhook.ListNoticesRequest),
+        unnamed=(webhook.ListNoticesRequest(), webhook.ListNoticesRequest(page_size=9)),
+    ),
     "WebhookService.Redeliver": Own(
         _named(webhook.RedeliverRequest, "delivery=delivery", "delivery=asked"),
         own_reason={"asked": "INVALID_FIELD"},

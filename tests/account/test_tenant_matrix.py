@@ -44,6 +44,7 @@ LISTS = (
     "WebhookService.ListEndpoints",
     "WebhookService.ListSubscriptions",
     "WebhookService.ListDeliveries",
+    "WebhookService.ListNotices",
 )
 
 

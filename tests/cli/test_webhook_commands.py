@@ -12,7 +12,11 @@ import pytest
 from account.databases import Databases
 from cli.processes import Shown, Trinity, finish, start
 from stores import MISSING, programs, running_stores
-from webhook.small_webhook import SmallWebhook
+from trinity_core.webhook_activity import Activity, Seen
+from trinity_core.webhook_breaker import Circuit
+from trinity_core.webhook_retry import Outcome
+from trinity_storage.webhook_outbox import PostgresOutbox
+from webhook.small_webhook import AT_NS, SmallWebhook, give_up
 
 URL = "https://hooks.acme.example/prices"
 
@@ -137,10 +141,97 @@ async def test_a_subscription_is_changed_and_removed(trinity: Trinity, webhook: 
     assert (await document(trinity, "subscriptions", "list"))["subscriptions"] == []
 
 
+async def test_the_public_keys_of_an_endpoint_are_printed_alone(trinity: Trinity, webhook: SmallWebhook) -> None:
+    plain = (await webhook.endpoint()).endpoint
+    signed = (await webhook.endpoint(schemes=[2], url=f"{URL}/signed")).endpoint
+    shown = await trinity("endpoints", "keys", signed.endpoint)
+    assert (shown.exit_code, shown.stdout) == (0, f"{signed.secrets[0].public_key}\n")
+    await trinity("endpoints", "rotate-secret", signed.endpoint, "--overlap", "1h")
+    both = await trinity("endpoints", "keys", signed.endpoint)
+    assert both.stdout.splitlines()[1:] == shown.stdout.splitlines()
+    assert f"{signed.secrets[0].public_key} signs until" in both.stderr
+    documents = (await document(trinity, "endpoints", "keys", signed.endpoint))["keys"]
+    assert [each["publicKey"] for each in documents] == both.stdout.splitlines()
+    none = await trinity("endpoints", "keys", plain.endpoint)
+    assert (none.stdout, "not signed with v1a" in none.stderr) == ("", True)
+
+
+async def test_endpoints_that_were_given_up_are_shown_and_how_calls_went(
+    trinity: Trinity, webhook: SmallWebhook
+) -> None:
+    endpoint = (await webhook.active()).endpoint
+    await give_up(webhook, endpoint)
+    (told,) = (await document(trinity, "notices"))["notices"]
+    assert (told["endpoint"], told["reason"], told["url"]) == (endpoint, "DISABLE_REASON_GONE", URL)
+    shown = await trinity("notices")
+    assert f"{endpoint}  gone" in shown.stdout
+    activity = Activity(
+        ticks_delivered=41, alerts_delivered=1, ticks_failed=9, circuit=Circuit.OPEN, ready_time_ns=AT_NS,
+        failure_time_ns=AT_NS, failure_outcome=Outcome.REFUSED, failure_error="the answer is 503", time_ns=AT_NS,
+    )  # fmt: skip
+    await PostgresOutbox(webhook.part.postgres).see([Seen(endpoint=endpoint, token=1, activity=activity)])
+    assert (await document(trinity, "endpoints", "get", endpoint))["activity"]["ticksDelivered"] == "41"
+    words = (await trinity("endpoints", "get", endpoint)).stdout.splitlines()[1]
+    assert "42       9  open until" in words
+    assert "the answer is 503" in words
+
+
+CROSSING = ["--crossing", "100", "--direction", "up", "--cooldown", "60s"]
+
+
+def samples(folder: Path, *lines: dict[str, Any]) -> str:
+    file = folder / "prices.jsonl"
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return str(file)
+
+
+async def test_a_rule_is_tried_with_prices_of_a_file(trinity: Trinity, tmp_path: Path) -> None:
+    lines = [
+        {"asset": "BTC", "time": f"2026-01-31T00:00:0{second}Z", "price": price}
+        for second, price in enumerate(("99", "101", "99", "102"))
+    ]
+    tried = await trinity("subscriptions", "try", samples(tmp_path, *lines), "--name", "desk", *CROSSING)
+    assert tried.exit_code == 0, tried.stderr
+    assert "1 would have been sent for 4 prices; 1 wait still" in tried.stderr
+    (told,) = (await document(trinity, "subscriptions", "try", samples(tmp_path, *lines), *CROSSING))["previews"]
+    assert (told["type"], told["time"]) == ("alert.crossing", "2026-01-31T00:00:01Z")
+    assert json.loads(told["body"])["data"]["price"]["price"] == "101"
+    assert "alert.crossing" in tried.stdout
+
+
+async def test_a_rule_is_tried_with_a_stream_of_prices(trinity: Trinity, tmp_path: Path) -> None:
+    times = ("2026-01-31T00:00:05Z", "2026-01-31T00:00:03Z", "2026-01-31T00:00:09Z")
+    lines = [
+        {"asset": "BTC", "quote": "USD", "price": price, "state": "STATE_FRESH", "receiveTime": at}
+        for at, price in zip(times, ("99", "100", "101"), strict=True)
+    ]
+    previews = (await document(trinity, "subscriptions", "try", samples(tmp_path, *lines), *CROSSING))["previews"]
+    assert [each["time"] for each in previews] == ["2026-01-31T00:00:05Z"]
+
+
+@pytest.mark.parametrize(
+    ("lines", "code", "why"),
+    [
+        ([], 2, "there is no price in"),
+        ([{"asset": "BTC", "prise": "1"}], 2, "price 1 cannot be read"),
+        ([{"asset": "BTC", "price": "1"}] * 1_001, 2, "more than 1000 prices"),
+        ([{"asset": "BTC", "price": "1"}], 3, "samples[0].time"),
+        ([{"asset": "BTCC", "time": "2026-01-31T00:00:00Z", "price": "1"}], 3, "BTCC"),
+    ],
+    ids=lambda value: str(value)[:20],
+)
+async def test_prices_that_make_no_sense_are_refused(
+    trinity: Trinity, tmp_path: Path, lines: list[dict[str, Any]], code: int, why: str
+) -> None:
+    done = await trinity("subscriptions", "try", samples(tmp_path, *lines), *CROSSING)
+    assert (done.exit_code, why in done.stderr) == (code, True), done.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [
         (["subscriptions", "create", "whe_1"], "name one rule"),
+        (["subscriptions", "try", "/dev/null"], "name one rule"),
         (["subscriptions", "create", "whe_1", "--every-change", "--moved", "5"], "name one rule"),
         (["subscriptions", "update", "whs_1"], "name what to change"),
         (["endpoints", "update", "whe_1"], "name what to change"),

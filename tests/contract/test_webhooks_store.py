@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 from collections.abc import AsyncIterator, Awaitable, Iterator
 from dataclasses import dataclass, replace
 from decimal import Decimal
@@ -13,7 +14,9 @@ import pytest
 from account.databases import Databases, open_postgres
 from stores import MISSING, programs, running_stores
 from trinity_core.errors import Reason, TrinityError
+from trinity_core.webhook_activity import Activity, Seen
 from trinity_core.webhook_alerts import RuleState
+from trinity_core.webhook_breaker import Circuit
 from trinity_core.webhook_memory import MemoryTables, MemoryWebhooks
 from trinity_core.webhook_memory_outbox import MemoryDeliveryLog, MemoryOutbox
 from trinity_core.webhook_retry import Outcome
@@ -30,6 +33,7 @@ from trinity_core.webhook_store import (
     Standing,
     StoredState,
     WebhookRepo,
+    notice_place,
 )
 from trinity_core.webhook_urls import Kind
 from trinity_core.webhooks import (
@@ -799,9 +803,9 @@ async def test_what_ticks_say_of_an_endpoint_is_kept_and_can_be_its_end(stores: 
     waiting = await stores.log.find_delivery(name("msg_", 1))
     assert waiting is not None
     assert waiting.state is DeliveryState.FAILED
-    if stores.postgres is not None:
-        notices = await stores.postgres.fetch("SELECT endpoint, associate, url, reason FROM trinity.webhook_notices")
-        assert [tuple(row) for row in notices] == [(owner.endpoint, "demo", owner.url, 1)]
+    (notice,) = await stores.repo.list_notices(associate="demo", after=None, limit=10)
+    assert (notice.endpoint, notice.url, notice.reason) == (owner.endpoint, owner.url, DisableReason.GONE)
+    assert notice.time_ns == gone.at_ns
 
 
 async def test_a_verdict_of_a_worker_that_lost_its_lease_is_refused(stores: Stores) -> None:
@@ -812,6 +816,73 @@ async def test_a_verdict_of_a_worker_that_lost_its_lease_is_refused(stores: Stor
     failed = attempt("tck_x", outcome=Outcome.REFUSED, status=500)
     result = Result(attempt=failed, state=DeliveryState.FAILED, failing=True)
     assert await reason_of(stores.outbox.judge(lease, owner.endpoint, result)) is Reason.STORE_CONFLICT
+
+
+async def test_notices_are_the_owners_come_in_pages_and_stay_for_their_time(stores: Stores) -> None:
+    for number, associate in enumerate(("demo", "operator", "demo", "demo"), 1):
+        owner = await add(stores, number, associate=associate)
+        lease = await lease_of(stores, owner)
+        failed = attempt("tck_x", at_ns=NOW_NS + number // 3 * 1_000, outcome=Outcome.REFUSED, status=500)
+        result = Result(attempt=failed, state=DeliveryState.FAILED, failing=True, disable=DisableReason.FAILING)
+        await stores.outbox.judge(lease, owner.endpoint, result)
+        await stores.repo.delete_endpoint(owner.endpoint, lambda _: None)
+
+    async def found(associate: str | None, after: Any = None, limit: int = 10) -> list[int]:
+        notices = await stores.repo.list_notices(associate=associate, after=after, limit=limit)
+        return [int.from_bytes(base64.b32hexdecode(each.endpoint[4:].upper()), "big") for each in notices]
+
+    assert await found(None) == [4, 3, 2, 1]
+    assert await found("demo") == [4, 3, 1]
+    (newest,) = await stores.repo.list_notices(associate="demo", after=None, limit=1)
+    assert await found("demo", after=notice_place(newest)) == [3, 1]
+    assert await found("demo", after=notice_place(newest), limit=1) == [3]
+    await stores.outbox.forget(before_ns=NOW_NS + 1_000, limit=10)
+    assert await found(None) == [4, 3]
+
+
+async def test_what_workers_see_of_an_endpoint_adds_up_and_the_newest_holders_word_counts(stores: Stores) -> None:
+    owner = await add(stores, 1)
+    version = await stores.outbox.version()
+    failure = {"failure_outcome": Outcome.REFUSED, "failure_status": 500, "failure_error": "the answer is 500"}
+    first = Activity(
+        ticks_delivered=5,
+        ticks_failed=1,
+        prices=9,
+        skipped=4,
+        in_flight=1,
+        circuit=Circuit.OPEN,
+        ready_time_ns=NOW_NS + S,
+        success_time_ns=NOW_NS,
+        failure_time_ns=NOW_NS + 1_000,
+        time_ns=NOW_NS,
+        **failure,  # type: ignore[arg-type]
+    )
+    second = Activity(
+        ticks_delivered=2, alerts_delivered=3, alerts_failed=7, success_time_ns=NOW_NS + 2_000, time_ns=NOW_NS + S
+    )
+    late = Activity(ticks_delivered=1, in_flight=64, circuit=Circuit.HALF_OPEN, time_ns=NOW_NS + 2 * S)
+    gone = Seen(endpoint=name("whe_", 99), token=1, activity=first)
+    await stores.outbox.see([Seen(endpoint=owner.endpoint, token=7, activity=first), gone])
+    await stores.outbox.see([Seen(endpoint=owner.endpoint, token=8, activity=second)])
+    await stores.outbox.see([Seen(endpoint=owner.endpoint, token=7, activity=late)])
+    found = await stores.repo.get_endpoint(owner.endpoint)
+    assert found is not None
+    assert found.activity == Activity(
+        ticks_delivered=8,
+        ticks_failed=1,
+        alerts_delivered=3,
+        alerts_failed=7,
+        prices=9,
+        skipped=4,
+        success_time_ns=NOW_NS + 2_000,
+        failure_time_ns=NOW_NS + 1_000,
+        time_ns=NOW_NS + S,
+        **failure,  # type: ignore[arg-type]
+    )
+    assert [each.activity for each in await stores.repo.list_endpoints(associate=None, after=None, limit=9)] == [
+        found.activity
+    ]
+    assert await stores.outbox.version() == version
 
 
 async def test_a_renewal_is_kept_and_is_no_change(stores: Stores) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -333,32 +335,47 @@ def test_totals_are_told_over_datagrams(mesh: Mesh) -> None:
     json.loads(done.stdout)
 
 
-def test_prices_are_pushed_verified_metered_and_reported(mesh: Mesh, tmp_path: Path) -> None:
-    port = free_port()
-    received = (tmp_path / "received").open("w+")
-    listening = subprocess.Popen(
-        [sys.executable, "-m", "trinity_cli.main", "webhook", "listen", "--http", f"127.0.0.1:{port}", "--json"],
-        stdout=received,
-        stderr=subprocess.DEVNULL,
-    )
+@pytest.mark.parametrize("transport", ["http", "udp"])
+def test_prices_are_pushed_verified_metered_and_reported(mesh: Mesh, tmp_path: Path, transport: str) -> None:
+    secret = "whsec_" + base64.b64encode(bytes(range(32))).decode()
+    ports = {"http": free_port(), "udp": free_port()}
+    places = [word for name, port in ports.items() for word in (f"--{name}", f"127.0.0.1:{port}")]
+    file = tmp_path / "received"
+    with file.open("w") as received:
+        listening = subprocess.Popen(
+            [sys.executable, "-m", "trinity_cli.main", "webhook", "listen", *places, "--json"],
+            stdout=received,
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, "TRINITY_WEBHOOK_SECRET": secret},
+        )
     try:
-        wait_until(lambda: listens(port))
+        # The port of datagrams is opened next, within the challenge's first retry.
+        wait_until(lambda: listens(ports["http"]))
         with mesh.http() as client:
-            made = client.post("/v1/webhooks/endpoints", json={"endpoint": {"url": f"http://127.0.0.1:{port}/hook"}})
+            wanted = {"endpoint": {"url": f"{transport}://127.0.0.1:{ports[transport]}"}, "secret": secret}
+            made = client.post("/v1/webhooks/endpoints", json=wanted)
             assert made.status_code == 200, made.text
             endpoint = made.json()["endpoint"]["endpoint"]
             rule = {"assets": ["BTC"], "interval": {"interval": "0.2s"}}
             subscribed = client.post(f"/v1/webhooks/endpoints/{endpoint}/subscriptions", json=rule)
             assert subscribed.status_code == 200, subscribed.text
-            wait_until(lambda: (tmp_path / "received").read_text().count('"price.tick"') >= 3)
+            wait_until(lambda: file.read_text().count('"price.tick"') >= 3)
             url = f"http://{mesh.facts['reports']}/reports/summary"
-            wait_until(lambda: int(client.get(url, params={"methods": "PushTick"}).json()["billed"]) >= 3)
+            asked = {"methods": "PushTick", "transports": transport}
+            wait_until(lambda: int(client.get(url, params=asked).json()["billed"]) >= 3)
+            assert client.delete(f"/v1/webhooks/endpoints/{endpoint}").status_code == 200
             refused = client.post("/v1/webhooks/endpoints", json={"endpoint": {"url": "https://10.0.0.1/"}})
             assert refused.status_code == 400, refused.text
     finally:
         listening.terminate()
         listening.wait(20)
-        received.close()
+    records = [json.loads(line) for line in file.read_text().splitlines()]
+    assert all(each["genuine"] for each in records)
+    assert {"webhook.challenge", "price.tick"} <= {each["type"] for each in records}
+    if transport == "udp":
+        numbers = [each["number"] for each in records if each["type"] == "price.tick"]
+        assert numbers == sorted(numbers)
+        assert "heartbeat" in {each["type"] for each in records}
 
 
 def free_port() -> int:

@@ -39,6 +39,7 @@ from trinity_webhook.engine import Engine, EngineParts
 from trinity_webhook.senders import Senders
 from trinity_webhook.sending import Posting, Sent
 from trinity_webhook.signing import Signing
+from trinity_webhook.udp_sender import UdpSender
 from trinity_webhook.worker import Answers
 from trinity_webhook.worker_config import WebhookWorkerConfig
 
@@ -160,6 +161,8 @@ class EngineStage:
         self.prices: dict[str, Change] = {}
         self.config = WebhookWorkerConfig(loopback=True, **settings)
         self.engines: list[Engine] = []
+        self.udp: UdpSender | None = None
+        """What pushes datagrams, where a test has endpoints of UDP."""
         self._sealer = Sealer(key=b"k" * 32, random_bytes=self.dice.randbytes)
         self._retry = retry or RetryPolicy()
         self.sides = 0
@@ -282,7 +285,7 @@ class EngineStage:
             self.config,
             EngineParts(
                 outbox=self.outbox,
-                courier=Senders(https=self.sender, udp=None, signing=signing, clock=self.clock),
+                courier=Senders(https=self.sender, udp=self.udp, signing=signing, clock=self.clock),
                 signing=signing,
                 counts=DeliveryCounts(self.counts),
                 policy=AddressPolicy(),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import secrets
 import tempfile
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -12,10 +13,13 @@ from typing import Any
 from stores import PATIENT
 from trinity.webhook.v1 import webhook_pb2, webhook_service_pb2_grpc
 from trinity_admission.principal import Principal, metadata_of
-from trinity_core.webhooks import DeliveryState
+from trinity_core.webhook_retry import Outcome
+from trinity_core.webhook_store import Result
+from trinity_core.webhooks import Attempt, DeliveryState, DisableReason, shard_of
 from trinity_mesh.channels import call, open_channel
 from trinity_mesh.clock import SystemClock
 from trinity_mesh.secrets_file import MeshSecrets
+from trinity_storage.webhook_outbox import PostgresOutbox
 from trinity_webhook.config import WebhookConfig
 from trinity_webhook.main import WebhookPart
 
@@ -26,6 +30,7 @@ PATIENT_S = 30.0
 DEMO = Principal("demokey", "demo", frozenset({"webhooks.manage"}))
 OTHER = Principal("otherkey", "other", frozenset({"webhooks.manage"}))
 ADMIN = Principal("adminkey", "operator", frozenset({"admin"}))
+AT_NS = 1_790_000_000_000_000_000
 URL = "https://hooks.acme.example/prices"
 
 
@@ -112,3 +117,14 @@ class SmallWebhook:
             webhook_pb2.CreateSubscriptionRequest(endpoint=endpoint, subscription=wanted)
         )
         return made.subscription
+
+
+async def give_up(webhook: SmallWebhook, endpoint: str, *, at_ns: int = AT_NS) -> None:
+    """A worker gives an endpoint up."""
+    outbox, holder = PostgresOutbox(webhook.part.postgres), secrets.token_hex(4)
+    leases = await outbox.lease(holder, now_ns=AT_NS, until_ns=AT_NS + 10**9)
+    lease = next(each for each in leases if each.shard == shard_of(endpoint))
+    attempt = Attempt(delivery="tck_x", number=1, at_ns=at_ns, latency_us=1, outcome=Outcome.GONE, status=410)
+    result = Result(attempt=attempt, state=DeliveryState.FAILED, failing=True, disable=DisableReason.GONE)
+    await outbox.judge(lease, endpoint, result)
+    await outbox.end_lease(holder)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
-from trinity_client.webhook_datagrams import DatagramReceiver, Push
+from trinity_client.webhook_datagrams import DatagramReceiver
 from trinity_core.errors import TrinityError
 from trinity_core.prices import State
 from trinity_core.webhook_addresses import AddressPolicy
@@ -21,15 +21,14 @@ from trinity_core.webhook_retry import Outcome
 from trinity_core.webhook_rules import Change
 from trinity_core.webhook_secrets import Scheme, SecretValue
 from trinity_core.webhook_ticks import Item
-from trinity_core.webhook_urls import Target, read_url
+from trinity_core.webhook_urls import read_url
 from trinity_webhook.sending import challenge_answer
 from trinity_webhook.udp_config import UdpSenderConfig
 from trinity_webhook.udp_sender import UdpSender
+from webhook.listening import NOW_S, SECRET, Listener
 from webhook.receiving import ENDPOINT, POLICY, Names, until
 
-SECRET = SecretValue(Scheme.V1, bytes(range(32)))
 OLD = SecretValue(Scheme.V1, bytes(range(1, 33)))
-NOW_S = 1_767_322_800
 
 
 class StillClock:
@@ -46,42 +45,6 @@ class StillClock:
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.Event().wait()
-
-
-class Listener(asyncio.DatagramProtocol):
-    """A receiver of a customer: answers what it takes, if it `answers`."""
-
-    def __init__(self, *keys: str) -> None:
-        self.receiver = DatagramReceiver(keys or [SECRET.text])
-        self.pushes: list[Push] = []
-        self.raw: list[bytes] = []
-        self.refused: list[str] = []
-        self.answers = True
-        self.lose = 0
-        self.senders: list[Any] = []
-        self.now_s: Callable[[], int] = lambda: NOW_S
-
-    def connection_made(self, transport: Any) -> None:
-        self.transport = transport
-        self.port = transport.get_extra_info("sockname")[1]
-
-    def datagram_received(self, data: bytes, addr: Any) -> None:
-        self.raw.append(data)
-        self.senders.append(addr)
-        if self.lose:
-            self.lose -= 1
-            return
-        try:
-            push = self.receiver.receive(data, now_s=self.now_s())
-        except TrinityError as error:
-            self.refused.append(error.message)
-            return
-        self.pushes.append(push)
-        if push.reply and self.answers:
-            self.transport.sendto(push.reply, addr)
-
-    def target(self, host: str = "127.0.0.1") -> Target:
-        return read_url(f"udp://{host}:{self.port}", policy=POLICY, loopback=True)
 
 
 class Pushing:

@@ -75,6 +75,34 @@ DISABLE_REASON_FAILING: DisableReason.ValueType  # 2
 """It failed for five days without one success."""
 Global___DisableReason: _TypeAlias = DisableReason  # noqa: Y015
 
+class _Circuit:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _CircuitEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Circuit.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CIRCUIT_UNSPECIFIED: _Circuit.ValueType  # 0
+    """Never sent."""
+    CIRCUIT_CLOSED: _Circuit.ValueType  # 1
+    """It is."""
+    CIRCUIT_OPEN: _Circuit.ValueType  # 2
+    """It failed five times in a row, and is left alone until `ready_time`."""
+    CIRCUIT_HALF_OPEN: _Circuit.ValueType  # 3
+    """One probe is under way, or may be."""
+
+class Circuit(_Circuit, metaclass=_CircuitEnumTypeWrapper):
+    """Whether an endpoint that is active is called just now."""
+
+CIRCUIT_UNSPECIFIED: Circuit.ValueType  # 0
+"""Never sent."""
+CIRCUIT_CLOSED: Circuit.ValueType  # 1
+"""It is."""
+CIRCUIT_OPEN: Circuit.ValueType  # 2
+"""It failed five times in a row, and is left alone until `ready_time`."""
+CIRCUIT_HALF_OPEN: Circuit.ValueType  # 3
+"""One probe is under way, or may be."""
+Global___Circuit: _TypeAlias = Circuit  # noqa: Y015
+
 class _Scheme:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -268,6 +296,7 @@ class Endpoint(_message.Message):
     DISABLE_TIME_FIELD_NUMBER: _builtins.int
     FAILING_SINCE_FIELD_NUMBER: _builtins.int
     SECRETS_FIELD_NUMBER: _builtins.int
+    ACTIVITY_FIELD_NUMBER: _builtins.int
     endpoint: _builtins.str
     """Id, given by the service."""
     associate: _builtins.str
@@ -326,6 +355,10 @@ class Endpoint(_message.Message):
     def secrets(self) -> _containers.RepeatedCompositeFieldContainer[Global___Secret]:
         """Its secrets, newest first, without what is secret of them; set by the service."""
 
+    @_builtins.property
+    def activity(self) -> Global___Activity:
+        """How calls of it went, as told every few seconds; set by the service, absent before the first one."""
+
     def __init__(
         self,
         *,
@@ -348,14 +381,101 @@ class Endpoint(_message.Message):
         disable_time: _timestamp_pb2.Timestamp | None = ...,
         failing_since: _timestamp_pb2.Timestamp | None = ...,
         secrets: _abc.Iterable[Global___Secret] | None = ...,
+        activity: Global___Activity | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["batch_wait", b"batch_wait", "create_time", b"create_time", "disable_time", b"disable_time", "failing_since", b"failing_since", "ttl", b"ttl", "update_time", b"update_time", "verify_time", b"verify_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["activity", b"activity", "batch_wait", b"batch_wait", "create_time", b"create_time", "disable_time", b"disable_time", "failing_since", b"failing_since", "ttl", b"ttl", "update_time", b"update_time", "verify_time", b"verify_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["associate", b"associate", "batch_max", b"batch_max", "batch_wait", b"batch_wait", "create_time", b"create_time", "disable_reason", b"disable_reason", "disable_time", b"disable_time", "endpoint", b"endpoint", "failing_since", b"failing_since", "in_flight_max", b"in_flight_max", "name", b"name", "paused", b"paused", "rate_per_s", b"rate_per_s", "schemes", b"schemes", "secrets", b"secrets", "state", b"state", "ttl", b"ttl", "update_time", b"update_time", "url", b"url", "verify_time", b"verify_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["activity", b"activity", "associate", b"associate", "batch_max", b"batch_max", "batch_wait", b"batch_wait", "create_time", b"create_time", "disable_reason", b"disable_reason", "disable_time", b"disable_time", "endpoint", b"endpoint", "failing_since", b"failing_since", "in_flight_max", b"in_flight_max", "name", b"name", "paused", b"paused", "rate_per_s", b"rate_per_s", "schemes", b"schemes", "secrets", b"secrets", "state", b"state", "ttl", b"ttl", "update_time", b"update_time", "url", b"url", "verify_time", b"verify_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Endpoint: _TypeAlias = Endpoint  # noqa: Y015
+
+@_typing.final
+class Activity(_message.Message):
+    """How calls of an endpoint went. Counts are of its whole life; what is exact is the log, and usage reports."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TICKS_DELIVERED_FIELD_NUMBER: _builtins.int
+    TICKS_FAILED_FIELD_NUMBER: _builtins.int
+    ALERTS_DELIVERED_FIELD_NUMBER: _builtins.int
+    ALERTS_FAILED_FIELD_NUMBER: _builtins.int
+    PRICES_FIELD_NUMBER: _builtins.int
+    SKIPPED_FIELD_NUMBER: _builtins.int
+    IN_FLIGHT_FIELD_NUMBER: _builtins.int
+    CIRCUIT_FIELD_NUMBER: _builtins.int
+    READY_TIME_FIELD_NUMBER: _builtins.int
+    SUCCESS_TIME_FIELD_NUMBER: _builtins.int
+    FAILURE_TIME_FIELD_NUMBER: _builtins.int
+    FAILURE_OUTCOME_FIELD_NUMBER: _builtins.int
+    FAILURE_STATUS_FIELD_NUMBER: _builtins.int
+    FAILURE_ERROR_FIELD_NUMBER: _builtins.int
+    TIME_FIELD_NUMBER: _builtins.int
+    ticks_delivered: _builtins.int
+    """Deliveries of ticks that it took."""
+    ticks_failed: _builtins.int
+    """Attempts to deliver ticks that failed."""
+    alerts_delivered: _builtins.int
+    """Alerts that it took."""
+    alerts_failed: _builtins.int
+    """Attempts to deliver alerts that failed."""
+    prices: _builtins.int
+    """Prices in the ticks that it took."""
+    skipped: _builtins.int
+    """Changes that were folded into them."""
+    in_flight: _builtins.int
+    """Attempts under way."""
+    circuit: Global___Circuit.ValueType
+    """Whether it is called."""
+    failure_outcome: Global___Outcome.ValueType
+    """What became of that attempt."""
+    failure_status: _builtins.int
+    """Its HTTP status; 0 without an answer."""
+    failure_error: _builtins.str
+    """What went wrong with it."""
+    @_builtins.property
+    def ready_time(self) -> _timestamp_pb2.Timestamp:
+        """When it is called next; absent where it is not left alone."""
+
+    @_builtins.property
+    def success_time(self) -> _timestamp_pb2.Timestamp:
+        """When it took something last, tests and challenges too; absent where it never did."""
+
+    @_builtins.property
+    def failure_time(self) -> _timestamp_pb2.Timestamp:
+        """When an attempt failed last; absent where none did."""
+
+    @_builtins.property
+    def time(self) -> _timestamp_pb2.Timestamp:
+        """When this was seen."""
+
+    def __init__(
+        self,
+        *,
+        ticks_delivered: _builtins.int = ...,
+        ticks_failed: _builtins.int = ...,
+        alerts_delivered: _builtins.int = ...,
+        alerts_failed: _builtins.int = ...,
+        prices: _builtins.int = ...,
+        skipped: _builtins.int = ...,
+        in_flight: _builtins.int = ...,
+        circuit: Global___Circuit.ValueType = ...,
+        ready_time: _timestamp_pb2.Timestamp | None = ...,
+        success_time: _timestamp_pb2.Timestamp | None = ...,
+        failure_time: _timestamp_pb2.Timestamp | None = ...,
+        failure_outcome: Global___Outcome.ValueType = ...,
+        failure_status: _builtins.int = ...,
+        failure_error: _builtins.str = ...,
+        time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["failure_time", b"failure_time", "ready_time", b"ready_time", "success_time", b"success_time", "time", b"time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alerts_delivered", b"alerts_delivered", "alerts_failed", b"alerts_failed", "circuit", b"circuit", "failure_error", b"failure_error", "failure_outcome", b"failure_outcome", "failure_status", b"failure_status", "failure_time", b"failure_time", "in_flight", b"in_flight", "prices", b"prices", "ready_time", b"ready_time", "skipped", b"skipped", "success_time", b"success_time", "ticks_delivered", b"ticks_delivered", "ticks_failed", b"ticks_failed", "time", b"time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Activity: _TypeAlias = Activity  # noqa: Y015
 
 @_typing.final
 class Secret(_message.Message):
@@ -1577,6 +1697,108 @@ class DeleteSubscriptionResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DeleteSubscriptionResponse: _TypeAlias = DeleteSubscriptionResponse  # noqa: Y015
+
+@_typing.final
+class Notice(_message.Message):
+    """An endpoint was given up. Its owner is told here, because the webhook cannot say it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NOTICE_FIELD_NUMBER: _builtins.int
+    ENDPOINT_FIELD_NUMBER: _builtins.int
+    ASSOCIATE_FIELD_NUMBER: _builtins.int
+    URL_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    TIME_FIELD_NUMBER: _builtins.int
+    notice: _builtins.str
+    """Id."""
+    endpoint: _builtins.str
+    """Id of the endpoint, which may have been removed since."""
+    associate: _builtins.str
+    """Id of the associate."""
+    url: _builtins.str
+    """The endpoint's URL at that time."""
+    reason: Global___DisableReason.ValueType
+    """Why it was given up."""
+    @_builtins.property
+    def time(self) -> _timestamp_pb2.Timestamp:
+        """When."""
+
+    def __init__(
+        self,
+        *,
+        notice: _builtins.str = ...,
+        endpoint: _builtins.str = ...,
+        associate: _builtins.str = ...,
+        url: _builtins.str = ...,
+        reason: Global___DisableReason.ValueType = ...,
+        time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["associate", b"associate", "endpoint", b"endpoint", "notice", b"notice", "reason", b"reason", "time", b"time", "url", b"url"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Notice: _TypeAlias = Notice  # noqa: Y015
+
+@_typing.final
+class ListNoticesRequest(_message.Message):
+    """Which notices to list."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ASSOCIATE_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    associate: _builtins.str
+    """Id of the associate; empty means the caller's own, and for admins all."""
+    page_size: _builtins.int
+    """Most to return; 0 means 100."""
+    page_token: _builtins.str
+    """`next_page_token` of the page before; empty for the first page."""
+    def __init__(
+        self,
+        *,
+        associate: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["associate", b"associate", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListNoticesRequest: _TypeAlias = ListNoticesRequest  # noqa: Y015
+
+@_typing.final
+class ListNoticesResponse(_message.Message):
+    """One page of notices."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NOTICES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Token of the next page; empty on the last."""
+    @_builtins.property
+    def notices(self) -> _containers.RepeatedCompositeFieldContainer[Global___Notice]:
+        """The notices, newest first."""
+
+    def __init__(
+        self,
+        *,
+        notices: _abc.Iterable[Global___Notice] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "notices", b"notices"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListNoticesResponse: _TypeAlias = ListNoticesResponse  # noqa: Y015
 
 @_typing.final
 class ListDeliveriesRequest(_message.Message):

@@ -116,6 +116,11 @@ class WebhookServiceStub:
                 request_serializer=trinity_dot_webhook_dot_v1_dot_webhook__pb2.ListDeliveriesRequest.SerializeToString,
                 response_deserializer=trinity_dot_webhook_dot_v1_dot_webhook__pb2.ListDeliveriesResponse.FromString,
                 _registered_method=True)
+        self.ListNotices = channel.unary_unary(
+                '/trinity.webhook.v1.WebhookService/ListNotices',
+                request_serializer=trinity_dot_webhook_dot_v1_dot_webhook__pb2.ListNoticesRequest.SerializeToString,
+                response_deserializer=trinity_dot_webhook_dot_v1_dot_webhook__pb2.ListNoticesResponse.FromString,
+                _registered_method=True)
         self.Redeliver = channel.unary_unary(
                 '/trinity.webhook.v1.WebhookService/Redeliver',
                 request_serializer=trinity_dot_webhook_dot_v1_dot_webhook__pb2.RedeliverRequest.SerializeToString,
@@ -267,6 +272,14 @@ class WebhookServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListNotices(self, request, context):
+        """Lists endpoints that were given up in the last 30 days, newest first: what their webhooks cannot say.
+        Errors: INVALID_ARGUMENT (INVALID_FIELD, INVALID_PAGE_TOKEN), NOT_FOUND (UNKNOWN_ASSOCIATE).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Redeliver(self, request, context):
         """Sends an alert or a test again, under the same id, whatever became of it before.
         Errors: INVALID_ARGUMENT (INVALID_FIELD), NOT_FOUND (UNKNOWN_DELIVERY), FAILED_PRECONDITION (ENDPOINT_NOT_ACTIVE).
@@ -366,6 +379,11 @@ def add_WebhookServiceServicer_to_server(servicer, server):
                     servicer.ListDeliveries,
                     request_deserializer=trinity_dot_webhook_dot_v1_dot_webhook__pb2.ListDeliveriesRequest.FromString,
                     response_serializer=trinity_dot_webhook_dot_v1_dot_webhook__pb2.ListDeliveriesResponse.SerializeToString,
+            ),
+            'ListNotices': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListNotices,
+                    request_deserializer=trinity_dot_webhook_dot_v1_dot_webhook__pb2.ListNoticesRequest.FromString,
+                    response_serializer=trinity_dot_webhook_dot_v1_dot_webhook__pb2.ListNoticesResponse.SerializeToString,
             ),
             'Redeliver': grpc.unary_unary_rpc_method_handler(
                     servicer.Redeliver,
@@ -812,6 +830,33 @@ class WebhookService:
             '/trinity.webhook.v1.WebhookService/ListDeliveries',
             trinity_dot_webhook_dot_v1_dot_webhook__pb2.ListDeliveriesRequest.SerializeToString,
             trinity_dot_webhook_dot_v1_dot_webhook__pb2.ListDeliveriesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListNotices(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/trinity.webhook.v1.WebhookService/ListNotices',
+            trinity_dot_webhook_dot_v1_dot_webhook__pb2.ListNoticesRequest.SerializeToString,
+            trinity_dot_webhook_dot_v1_dot_webhook__pb2.ListNoticesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -105,6 +105,10 @@ class WebhookServiceStub:
     Errors: INVALID_ARGUMENT (INVALID_FIELD, INVALID_PAGE_TOKEN), NOT_FOUND (UNKNOWN_ENDPOINT,
     UNKNOWN_SUBSCRIPTION, UNKNOWN_ASSOCIATE).
     """
+    ListNotices: _grpc.UnaryUnaryMultiCallable[_webhook_pb2.ListNoticesRequest, _webhook_pb2.ListNoticesResponse]
+    """Lists endpoints that were given up in the last 30 days, newest first: what their webhooks cannot say.
+    Errors: INVALID_ARGUMENT (INVALID_FIELD, INVALID_PAGE_TOKEN), NOT_FOUND (UNKNOWN_ASSOCIATE).
+    """
     Redeliver: _grpc.UnaryUnaryMultiCallable[_webhook_pb2.RedeliverRequest, _webhook_pb2.RedeliverResponse]
     """Sends an alert or a test again, under the same id, whatever became of it before.
     Errors: INVALID_ARGUMENT (INVALID_FIELD), NOT_FOUND (UNKNOWN_DELIVERY), FAILED_PRECONDITION (ENDPOINT_NOT_ACTIVE).
@@ -191,6 +195,10 @@ class WebhookServiceAsyncStub(WebhookServiceStub):
     """Lists deliveries of the last 30 days with their attempts, newest first.
     Errors: INVALID_ARGUMENT (INVALID_FIELD, INVALID_PAGE_TOKEN), NOT_FOUND (UNKNOWN_ENDPOINT,
     UNKNOWN_SUBSCRIPTION, UNKNOWN_ASSOCIATE).
+    """
+    ListNotices: _aio.UnaryUnaryMultiCallable[_webhook_pb2.ListNoticesRequest, _webhook_pb2.ListNoticesResponse]  # type: ignore[assignment]
+    """Lists endpoints that were given up in the last 30 days, newest first: what their webhooks cannot say.
+    Errors: INVALID_ARGUMENT (INVALID_FIELD, INVALID_PAGE_TOKEN), NOT_FOUND (UNKNOWN_ASSOCIATE).
     """
     Redeliver: _aio.UnaryUnaryMultiCallable[_webhook_pb2.RedeliverRequest, _webhook_pb2.RedeliverResponse]  # type: ignore[assignment]
     """Sends an alert or a test again, under the same id, whatever became of it before.
@@ -371,6 +379,16 @@ class WebhookServiceServicer(metaclass=_abc_1.ABCMeta):
         """Lists deliveries of the last 30 days with their attempts, newest first.
         Errors: INVALID_ARGUMENT (INVALID_FIELD, INVALID_PAGE_TOKEN), NOT_FOUND (UNKNOWN_ENDPOINT,
         UNKNOWN_SUBSCRIPTION, UNKNOWN_ASSOCIATE).
+        """
+
+    @_abc_1.abstractmethod
+    def ListNotices(
+        self,
+        request: _webhook_pb2.ListNoticesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_webhook_pb2.ListNoticesResponse, _abc.Awaitable[_webhook_pb2.ListNoticesResponse]]:
+        """Lists endpoints that were given up in the last 30 days, newest first: what their webhooks cannot say.
+        Errors: INVALID_ARGUMENT (INVALID_FIELD, INVALID_PAGE_TOKEN), NOT_FOUND (UNKNOWN_ASSOCIATE).
         """
 
     @_abc_1.abstractmethod

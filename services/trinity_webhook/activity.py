@@ -1,0 +1,94 @@
+"""Tells the store how calls of endpoints go: a few seconds late, and never at a delivery's cost.
+
+What could not be stored is told with what comes next. A telling of which nobody knows whether it was
+stored is told again: these counts are for people, the exact ones are the log's and the ledger's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Final
+
+from trinity_core.backoff import Backoff
+from trinity_core.errors import TrinityError
+from trinity_core.webhook_activity import Activity, Seen
+from trinity_core.webhook_store import Outbox
+from trinity_mesh.clock import Clock
+from trinity_webhook.lanes import Lane
+
+log = logging.getLogger(__name__)
+
+_TOLD_S: Final = 2.0
+_ROWS: Final = 1_000
+
+
+class ActivityLog:
+    """What one worker sees of its endpoints."""
+
+    def __init__(
+        self, *, outbox: Outbox, ticks_in_flight: Callable[[str], int], clock: Clock, backoff: Backoff
+    ) -> None:
+        """`ticks_in_flight` says how many batches are under way to an endpoint."""
+        self._outbox = outbox
+        self._ticks_in_flight = ticks_in_flight
+        self._clock = clock
+        self._backoff = backoff
+        self._changed: dict[Lane, None] = {}
+        self._wake = asyncio.Event()
+
+    def note(self, lane: Lane) -> None:
+        """An attempt has ended, and its lane has taken note of it."""
+        self._changed[lane] = None
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Tell until cancelled."""
+        while True:
+            await self._wake.wait()
+            await self._clock.sleep(_TOLD_S)
+            self._wake.clear()
+            try:
+                await self.flush()
+                self._backoff.succeeded()
+            except TrinityError as error:
+                if self._backoff.failures == 0:
+                    log.warning("how endpoints do is told later: %s", error.message)
+                self._wake.set()
+                await self._clock.sleep(self._backoff.failed_s())
+
+    async def flush(self) -> None:
+        """Tell what has changed until now. Raises TrinityError."""
+        left = list(self._changed)
+        self._changed.clear()
+        try:
+            while left:
+                lanes = left[:_ROWS]
+                untold = [lane.tally.untold() for lane in lanes]
+                await self._outbox.see(
+                    [
+                        Seen(
+                            endpoint=lane.endpoint.endpoint, token=lane.lease.token, activity=self._now(lane, activity)
+                        )
+                        for lane, (activity, _) in zip(lanes, untold, strict=True)
+                    ]
+                )
+                for lane, (_, counts) in zip(lanes, untold, strict=True):
+                    lane.tally.told(counts)
+                left = left[_ROWS:]
+        finally:
+            self._changed |= dict.fromkeys(left)
+
+    def _now(self, lane: Lane, activity: Activity) -> Activity:
+        """What was not told yet together with how the endpoint stands."""
+        now_ns, unix_ns = self._clock.monotonic_ns(), self._clock.unix_ns() // 1_000 * 1_000
+        until_ns = lane.left_alone_until_ns(now_ns)
+        return replace(
+            activity,
+            in_flight=0 if lane.gone else lane.in_flight + self._ticks_in_flight(lane.endpoint.endpoint),
+            circuit=lane.circuit(now_ns),
+            ready_time_ns=None if until_ns is None else unix_ns + (until_ns - now_ns) // 1_000 * 1_000,
+            time_ns=unix_ns,
+        )
