@@ -11,7 +11,10 @@ import ctypes
 import errno
 import mmap
 import socket
+import struct
 import sys
+from array import array
+from itertools import accumulate
 from typing import Any, Final, Protocol
 
 from trinity_udp.allowance import source_of
@@ -29,6 +32,10 @@ _STRIDE: Final = 1_280
 _NAME: Final = 32
 _V4_NAME: Final = 16
 _V6_NAME: Final = 28
+_V4_FIELDS: Final = struct.Struct("!2xH4s24x")
+"""Of struct sockaddr_in in its place: port, address."""
+_V6_FIELDS: Final = struct.Struct("!2xH4x16s8x")
+"""Of struct sockaddr_in6 likewise."""
 _BLOCKED: Final = frozenset({errno.EAGAIN, errno.EWOULDBLOCK, errno.ENOBUFS})
 
 
@@ -146,7 +153,7 @@ class _Messages:
 
     def __init__(self, count: int, *, names: int, name_size: int) -> None:
         self.data = mmap.mmap(-1, count * _STRIDE)
-        base = ctypes.addressof(ctypes.c_char.from_buffer(self.data))
+        self.base = base = ctypes.addressof(ctypes.c_char.from_buffer(self.data))
         self._vectors = (_Iovec * count)()
         self.headers = (_Message * count)()
         for index in range(count):
@@ -182,7 +189,10 @@ class Batched:
         self._out = _Messages(batch_max, names=self._names_at, name_size=name_size)
         self._in_at = ctypes.addressof(self._in.headers)
         self._out_at = ctypes.addressof(self._out.headers)
-        self._waiting: list[Reply] = []
+        self._fields = _V6_FIELDS if self._v6 else _V4_FIELDS
+        self._sizes = self._in.halves[_SIZE_AT::_SIZE_STEP]
+        self._starts = range(0, batch_max * _STRIDE, _STRIDE)
+        self._waiting: list[tuple[int, Reply]] = []
 
     def receive(self) -> tuple[list[Received], int]:
         """What has come."""
@@ -190,31 +200,23 @@ class Batched:
         if count < 0:
             # What was received before an error is told first; the error comes with the next call.
             return [], int(ctypes.get_errno() not in (errno.EAGAIN, errno.EWOULDBLOCK, errno.EINTR))
-        sizes, data, names = self._in.halves, self._in.data, self._names
-        start, end = (8, 24) if self._v6 else (4, 8)
-        received: list[Received] = []
-        for index in range(count):
-            at, name = index * _STRIDE, index * _NAME
-            size = sizes[index * _SIZE_STEP + _SIZE_AT]
-            port = names[name + 2] << 8 | names[name + 3]
-            received.append((data[at : at + size], names[name + start : name + end], port, index))
-        return received, 0
+        data, sizes = self._in.data, self._sizes[:count].tolist()
+        sources = self._fields.iter_unpack(self._names[: count * _NAME])
+        return [
+            (data[at : at + size], source, port, index)
+            for index, (at, size, (port, source)) in enumerate(zip(self._starts[:count], sizes, sources, strict=True))
+        ], 0
 
     def put(self, where: int, reply: Reply, /) -> None:
         """Send a reply with the next `flush`."""
-        waiting, out = self._waiting, self._out
-        index = len(waiting)
-        size = len(reply.data)
-        at = index * _STRIDE
-        out.data[at : at + size] = reply.data
-        out.vectors[2 * index + 1] = size
-        out.words[index * _NAME_STEP] = self._names_at + where * _NAME
-        waiting.append(reply)
+        self._waiting.append((where, reply))
 
     def flush(self) -> list[tuple[Reply, Drop]]:
         """Send what was put."""
         waiting, failed = self._waiting, list[tuple[Reply, Drop]]()
         sent, count = 0, len(waiting)
+        if count:
+            self._lay_out()
         while sent < count:
             done = self._sendmmsg(self._fd, self._out_at + sent * _MESSAGE, count - sent, socket.MSG_DONTWAIT)
             if done > 0:
@@ -225,10 +227,22 @@ class Batched:
                 continue
             reason = _reason(number)
             end = count if reason is Drop.SEND_BLOCKED else sent + 1
-            failed += [(reply, reason) for reply in waiting[sent:end]]
+            failed += [(reply, reason) for _, reply in waiting[sent:end]]
             sent = end
         waiting.clear()
         return failed
+
+    def _lay_out(self) -> None:
+        """Put what waits where sendmmsg finds it: one after the other, each with its length and its receiver."""
+        out, count = self._out, len(self._waiting)
+        parts = [reply.data for _, reply in self._waiting]
+        whole = b"".join(parts)
+        out.data[: len(whole)] = whole
+        sizes = array("Q", map(len, parts))
+        starts = array("Q", accumulate(sizes[:-1], initial=out.base))
+        out.vectors[: 2 * count : 2], out.vectors[1 : 2 * count : 2] = memoryview(starts), memoryview(sizes)
+        names = array("Q", [self._names_at + where * _NAME for where, _ in self._waiting])
+        out.words[: count * _NAME_STEP : _NAME_STEP] = memoryview(names)
 
     def address(self, where: int, /) -> Address:
         """Where a reply would go."""

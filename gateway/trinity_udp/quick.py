@@ -73,7 +73,7 @@ class Quick:
         self._shown: dict[str, Shown] = {}
         self._payloads: dict[bytes, tuple[str, ...]] = {}
         self._form = PriceForm()
-        self._second = -1
+        self._read_ns = self._second = -1
         self._unix = b""
         self._end = b""
 
@@ -86,7 +86,7 @@ class Quick:
             self._payloads.clear()
         self._payloads[frame.payload] = query.assets
 
-    def plain(self, datagram: bytes, mono_ns: int) -> Reply | None:
+    def plain(self, datagram: bytes, mono_ns: int, unix_ns: int) -> Reply | None:
         """The answer to a line without a session; None where it must go the long way."""
         found = _PLAIN(datagram)
         if found is None or not self._demo:
@@ -105,7 +105,7 @@ class Quick:
                 if len(reply) > limit:
                     return None
         way = self._doors.demo()
-        slots = None if way is None else way.answer(asset)
+        slots = None if way is None else way.answer_at(asset, unix_ns)
         return None if slots is None else Reply(reply, limit, (), (), slots)
 
     def line(self, datagram: bytes, source: bytes, mono_ns: int, unix_ns: int) -> Reply | Caller | Drop | None:
@@ -140,37 +140,46 @@ class Quick:
         _, flags, length, session_id, unix_s, sequence = _HEAD.unpack_from(datagram)
         if flags != MAC or HEAD_BYTES + length + MAC_BYTES != size:
             return None
+        signed, mac = datagram[:-MAC_BYTES], datagram[-MAC_BYTES:]
         session = self._known(session_id)
-        assets = self._payloads.get(datagram[HEAD_BYTES:-MAC_BYTES])
+        assets = self._payloads.get(signed[HEAD_BYTES:])
         if session is None or assets is None:
             return None
-        now_s = unix_ns // 1_000_000_000
+        now_s = self._second if unix_ns == self._read_ns else self._turn(unix_ns)
         if not -TIME_S <= unix_s - now_s <= TIME_S or session.expire_s <= now_s:
             return None
-        if now_s != self._second:
-            self._second, self._unix, self._end = now_s, now_s.to_bytes(4, "big"), self._form.end(now_s)
         if len(assets) == 1:
-            shown = self._look(assets[0], mono_ns)
-            if shown is None:
-                return None
+            shown = self._shown.get(assets[0])
+            if shown is None or shown.seen_ns != mono_ns or shown.price is None:
+                shown = self._look(assets[0], mono_ns)
+                if shown is None:
+                    return None
             payload = shown.part + self._end
         else:
             parts = [shown.part for asset in assets if (shown := self._look(asset, mono_ns)) is not None]
             if len(parts) < len(assets):
                 return None
             payload = b"".join(parts) + self._end
-        if HEAD_BYTES + len(payload) + MAC_BYTES > min(size * EARNED_FACTOR, DATAGRAM_BYTES_MAX):
+        length, limit = len(payload), size * EARNED_FACTOR
+        if HEAD_BYTES + length + MAC_BYTES > limit or HEAD_BYTES + length + MAC_BYTES > DATAGRAM_BYTES_MAX:
             return None
-        mac = datagram[-MAC_BYTES:]
         macs = session.macs
-        if not hmac.compare_digest(macs.query(datagram[:-MAC_BYTES]), mac):
+        if not hmac.compare_digest(macs.query(signed), mac):
             return Drop.SESSION_MAC
         slots = self._let_in(session, session_id, sequence, assets, source, mono_ns, unix_ns)
         if not isinstance(slots, tuple):
             return slots
-        head = (_REPLY, len(payload).to_bytes(2, "big"), datagram[4:20], self._unix, datagram[24:28], payload)
-        signed = b"".join(head)
-        return Reply(signed + macs.reply(mac, signed), size * EARNED_FACTOR, (), (), slots)
+        head = (_REPLY, length.to_bytes(2, "big"), datagram[4:20], self._unix, datagram[24:28], payload)
+        reply = b"%b%b%b%b%b%b" % head
+        return Reply(reply + macs.reply(mac, reply), limit, (), (), slots)
+
+    def _turn(self, unix_ns: int) -> int:
+        """The clock was read anew: the second it shows, and what replies say of it."""
+        now_s = unix_ns // 1_000_000_000
+        if now_s != self._second:
+            self._second, self._unix, self._end = now_s, now_s.to_bytes(4, "big"), self._form.end(now_s)
+        self._read_ns = unix_ns
+        return now_s
 
     def _let_in(
         self,

@@ -35,6 +35,8 @@ class FastPass:
         "_count",
         "_counts",
         "_expires",
+        "_good_at_ns",
+        "_good_at_unix_ns",
         "_held",
         "_keyring",
         "_leased",
@@ -71,6 +73,7 @@ class FastPass:
         self._unix_ns = clock.unix_ns
         self._assets = assets if held.assets is None else assets & held.assets
         self._leased = leased and held.monthly_quota > 0
+        self._good_at_ns = self._good_at_unix_ns = -1
         self._expires = held.expire_unix_ns != NEVER_NS
         self._transport = transport
         self._method = method
@@ -84,9 +87,16 @@ class FastPass:
         return self._held.dropped
 
     def good(self, now_ns: int, unix_ns: int) -> bool:
-        """Whether the key itself is good, by clocks that were read already."""
+        """Whether the key itself is good, by clocks that were read already; what one reading of them said holds."""
         held = self._held
-        return not held.dropped and now_ns <= self._keyring.good_until_ns and unix_ns < held.expire_unix_ns
+        if held.dropped:
+            return False
+        if now_ns == self._good_at_ns and unix_ns == self._good_at_unix_ns:
+            return True
+        if now_ns > self._keyring.good_until_ns or unix_ns >= held.expire_unix_ns:
+            return False
+        self._good_at_ns, self._good_at_unix_ns = now_ns, unix_ns
+        return True
 
     def answer(self, asset: str) -> bytes | None:
         """Let one answer about one asset in, and count it as LOCAL: it must be handed to the kernel next.
@@ -140,7 +150,7 @@ class FastPass:
                 return None
         if seat.bucket.take(now_ns, count):
             return None
-        if not counted(self._counts, slots):
+        if not self._counts.count_each(slots, unix_ns):
             return None
         if lease is not None:
             lease.used += count
@@ -184,7 +194,7 @@ class UnkeyedPass:
         self._method = method
         self._slots: dict[str, tuple[Slot, ...]] = {}
 
-    def answer(self, asset: str) -> tuple[Slot, ...] | None:
+    def answer_at(self, asset: str, unix_ns: int) -> tuple[Slot, ...] | None:
         """Count one answer about one asset as LOCAL; None where the long way must be gone."""
         slots = self._slots.get(asset)
         if slots is None:
@@ -195,18 +205,4 @@ class UnkeyedPass:
             except TrinityError:
                 return None
             slots = self._slots[asset] = (slot,)
-        return slots if counted(self._counts, slots) else None
-
-
-def counted(counts: Counts, slots: tuple[Slot, ...]) -> bool:
-    """Count one answer in each of the slots; where one cannot be, none is."""
-    done = 0
-    try:
-        for slot in slots:
-            counts.count(slot)
-            done += 1
-    except TrinityError:
-        for slot in slots[:done]:
-            counts.give_back(slot)
-        return False
-    return True
+        return slots if self._counts.count_each(slots, unix_ns) else None

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, Self
 
@@ -138,6 +139,28 @@ class Ledger:
         if not slot.from_ns <= self._unix_ns() < slot.until_ns:
             n = self._turn(slot, n)
         slot.cells[slot.index] += n
+
+    def count_each(self, slots: Sequence[Slot], unix_ns: int) -> bool:
+        """Count one answer in each of the slots, by a clock that was just read; or False, and none."""
+        for slot in slots:
+            if not slot.from_ns <= unix_ns < slot.until_ns:
+                return self._count_each(slots)
+        for slot in slots:
+            slot.cells[slot.index] += 1
+        return True
+
+    def _count_each(self, slots: Sequence[Slot]) -> bool:
+        """The same where an hour has begun, or answers are owed."""
+        done = 0
+        try:
+            for slot in slots:
+                self.count(slot)
+                done += 1
+        except TrinityError:
+            for slot in slots[:done]:
+                self.give_back(slot)
+            return False
+        return True
 
     def give_back(self, slot: Slot, n: int = 1) -> None:
         """The kernel did not take `n` answers that were counted: that many of the next ones are free."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final, Protocol
 
 from trinity_admission import ratelimit_fields, refusals
@@ -33,6 +34,10 @@ class Counts(Protocol):
 
     def count(self, slot: Slot, n: int = 1) -> None:
         """Count `n` answers that are about to leave. MUST raise TrinityError where that cannot be done."""
+        ...
+
+    def count_each(self, slots: Sequence[Slot], unix_ns: int) -> bool:
+        """Count one answer in each, or none: False where one cannot be counted. `unix_ns` was just read."""
         ...
 
     def give_back(self, slot: Slot, n: int = 1) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -70,6 +71,11 @@ class CountsInMemory:
     def count(self, slot: Any, n: int = 1) -> None:
         key_id, transport, method, asset, outcome = slot.kind
         self.counted[key_id, {1: "http", 2: "udp", 3: "grpc"}[transport], method, asset, int(outcome)] += n
+
+    def count_each(self, slots: Sequence[Any], unix_ns: int) -> bool:
+        for slot in slots:
+            self.count(slot, 0 if self.full else 1)
+        return not self.full
 
     def give_back(self, slot: Any, n: int = 1) -> None:
         self.count(slot, -n)

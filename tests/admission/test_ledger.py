@@ -183,6 +183,54 @@ async def test_answers_that_never_left_are_made_good_by_the_next_ones(tmp_path: 
         assert counted_in(tmp_path) == {(BTC, START_HOUR): 5, (BTC, START_HOUR + HOUR_S): 3}
 
 
+async def test_several_are_counted_at_once_also_where_an_hour_begins_or_answers_are_owed(tmp_path: Path) -> None:
+    clock = VirtualClock()
+    async with made(tmp_path, clock) as ledger:
+        both = ledger.slot(*BTC), ledger.slot(*ETH)
+        assert ledger.count_each(both, clock.unix_ns())
+        ledger.give_back(both[0])
+        assert ledger.count_each(both, clock.unix_ns())
+        clock.jump_wall(LEFT_S)
+        assert ledger.count_each(both, clock.unix_ns())
+        assert ledger.count_each(both, clock.unix_ns())
+        assert counted_in(tmp_path) == {
+            (BTC, START_HOUR): 1,
+            (ETH, START_HOUR): 2,
+            (BTC, START_HOUR + HOUR_S): 2,
+            (ETH, START_HOUR + HOUR_S): 2,
+        }
+
+
+async def test_where_one_of_several_cannot_be_counted_none_is(tmp_path: Path) -> None:
+    clock = VirtualClock()
+    async with made(tmp_path, clock, slots_per_file=1, spool_mib_max=1) as ledger:
+        btc, eth = ledger.slot(*BTC), ledger.slot(*ETH)
+        ledger.count(eth)
+        for left_s in (LEFT_S, HOUR_S):
+            clock.jump_wall(left_s)
+            ledger.count(btc)
+            await clock.advance(1)
+        await until_moving(clock, lambda: eth.file is None)
+        before = counted_in(tmp_path).total()
+        blocker = tmp_path / "somebody-elses.uctr"
+        blocker.write_bytes(bytes(1 << 20))
+        assert not ledger.count_each((btc, eth), clock.unix_ns())
+        blocker.unlink()
+        ledger.count(btc)  # that one is free
+        assert counted_in(tmp_path).total() == before
+        ledger.count(btc)
+        assert counted_in(tmp_path).total() == before + 1
+
+
+async def test_after_the_end_several_are_not_counted_either(tmp_path: Path) -> None:
+    ledger = made(tmp_path, clock := VirtualClock())
+    await ledger.start()
+    both = ledger.slot(*BTC), ledger.slot(*ETH)
+    await ledger.close()
+    assert not ledger.count_each(both, clock.unix_ns())
+    assert not counted_in(tmp_path)
+
+
 async def test_a_file_in_which_nothing_counts_any_more_is_given_up(tmp_path: Path) -> None:
     clock = VirtualClock()
     async with made(tmp_path, clock, slots_per_file=2) as ledger:

@@ -173,7 +173,7 @@ def test_plain_questions_do_go_the_short_way() -> None:
     plain = b"GET ETH USD id=9"
     office.ask_binary(office.binary("BTC", "ETH"))
     for reply in (
-        quick.plain(plain, times[0]),
+        quick.plain(plain, *times),
         quick.line(office.line("GET BTC USD id=7"), source, *times),
         quick.binary(office.binary("BTC", "ETH"), source, *times),
     ):

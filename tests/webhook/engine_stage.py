@@ -7,7 +7,7 @@ import contextlib
 import json
 import random
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
@@ -132,6 +132,9 @@ class CountBook:
 
     def count(self, slot: Any, n: int = 1) -> None:
         self.counts[slot] += n
+
+    def count_each(self, slots: Sequence[Any], unix_ns: int) -> bool:
+        raise AssertionError("deliveries are counted one by one")
 
     def give_back(self, slot: Any, n: int = 1) -> None:
         raise AssertionError("nothing is given back")
