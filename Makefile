@@ -17,7 +17,7 @@ up: setup  ## run the whole mesh on this machine
 test: setup  ## run every test
 	@$(BIN)/python -m pytest $(TEST_ARGS)
 
-check: setup  ## format, lint, types, import contracts, contracts, generated code
+check: setup  ## format, lint, types, import contracts, contracts, generated code, deployment files
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
@@ -26,6 +26,9 @@ check: setup  ## format, lint, types, import contracts, contracts, generated cod
 	@$(BIN)/python scripts/settings_page.py --check
 	@$(BIN)/python scripts/performance_page.py --check
 	@$(BIN)/python benchmarks/capacity.py --check
+	@$(BIN)/hadolint deploy/Dockerfile
+	@$(BIN)/check-jsonschema --quiet --builtin-schema vendor.compose-spec deploy/compose.yaml
+	@$(BIN)/cfn-lint deploy/aws/trinity.yaml
 	@$(BIN)/buf lint
 	@$(BIN)/buf format --diff --exit-code protos
 	@$(BIN)/buf breaking protos --against tests/contract/last_release.binpb
@@ -48,8 +51,10 @@ format: setup  ## format and mend what can be mended
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-lock:  ## renew requirements.lock and benchmarks/requirements.lock (needs uv)
+lock:  ## renew requirements.lock, and those of deploy/ and benchmarks/requirements.lock (needs uv)
 	@uv pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate --upgrade -q -o requirements.lock
+	@uv pip compile pyproject.toml -c requirements.lock --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate -q -o deploy/requirements.lock
+	@echo hatchling | uv pip compile - -c requirements.lock --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate -q -o deploy/build.lock
 	@uv pip compile pyproject.toml --group bench -c requirements.lock --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --no-annotate --upgrade -q -o benchmarks/requirements.lock
 
 clean:

@@ -67,10 +67,18 @@ class ShelfAt:
 class Gateway:
     """One gateway, with or without the lane."""
 
-    def __init__(self, channel: grpc.aio.Channel, prices: dict[str, price_pb2.Price], *, fast: bool, rate: int) -> None:
+    def __init__(
+        self,
+        channel: grpc.aio.Channel,
+        prices: dict[str, price_pb2.Price],
+        *,
+        fast: bool,
+        rate: int,
+        trusted: tuple[str, ...],
+    ) -> None:
         self.desk = Desk()
         self.desk.open(*records(rate))
-        settings = GatewaySettings(trusted_proxies=("127.0.0.1",))
+        settings = GatewaySettings(trusted_proxies=trusted)
         replica: Any = ShelfAt(prices)
         answers = PriceAnswers(replica, clock=self.desk.clock)
         app = make_gateway_app(
@@ -100,6 +108,10 @@ class Gateway:
     def connect(self, peer: str = PEER) -> Connection:
         return Connection(self, peer)
 
+    def open(self, loop: asyncio.AbstractEventLoop) -> Any:
+        """What speaks HTTP on a new connection, made as uvicorn makes it."""
+        return self.protocol(config=self.config, server_state=self.state, app_state={}, _loop=loop)
+
     async def settle(self) -> None:
         """Let every request under way be answered."""
         while self.state.tasks:
@@ -122,7 +134,7 @@ class Connection(asyncio.Transport):
         self._held: list[bytes] = []
         self.sent = bytearray()
         self.closed = False
-        self.protocol = gateway.protocol(gateway.config, gateway.state, {}, _loop=asyncio.get_running_loop())
+        self.protocol = gateway.open(asyncio.get_running_loop())
         self.protocol.connection_made(self)
 
     def feed(self, data: bytes) -> None:
@@ -133,6 +145,9 @@ class Connection(asyncio.Transport):
     def _pass_on(self) -> None:
         while self._held and self._reading and not self.closed:
             self.protocol.data_received(self._held.pop(0))
+
+    def set_protocol(self, protocol: Any) -> None:
+        self.protocol = protocol
 
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         return {"peername": (self._peer, 4_711), "sockname": ("127.0.0.1", 8_080)}.get(name, default)
@@ -174,7 +189,9 @@ def seen(sent: bytes) -> bytes:
 
 
 @asynccontextmanager
-async def both(prices: dict[str, price_pb2.Price], *, rate: int = 1_000_000) -> AsyncIterator[tuple[Gateway, Gateway]]:
+async def both(
+    prices: dict[str, price_pb2.Price], *, rate: int = 1_000_000, trusted: tuple[str, ...] = (PEER,)
+) -> AsyncIterator[tuple[Gateway, Gateway]]:
     """The gateway with the lane, and the one without, before one price service."""
     service = Prices()
     service.answers = {
@@ -183,8 +200,8 @@ async def both(prices: dict[str, price_pb2.Price], *, rate: int = 1_000_000) -> 
     with tempfile.TemporaryDirectory() as name:
         async with server(service, Path(name)), grpc.aio.insecure_channel(f"unix:{name}/price.sock") as channel:
             yield (
-                Gateway(channel, prices, fast=True, rate=rate),
-                Gateway(channel, prices, fast=False, rate=rate),
+                Gateway(channel, prices, fast=True, rate=rate, trusted=trusted),
+                Gateway(channel, prices, fast=False, rate=rate, trusted=trusted),
             )
 
 

@@ -42,12 +42,19 @@ class Finding:
 
 @click.command()
 @click.option("--asset", default="BTC", show_default=True, help="Asset whose price is asked for.")
+@click.option(
+    "--alive",
+    is_flag=True,
+    help="Ask only whether the processes run and the ports answer, as what restarts a container wants to know.",
+)
 @target_options("gRPC address of the price service; nothing else is checked then")
 @json_option
-def check(asset: str, address: str | None, ready_file: Path | None, as_json: bool) -> int:
+def check(asset: str, alive: bool, address: str | None, ready_file: Path | None, as_json: bool) -> int:
     """Say whether every part of the mesh is reachable and sane; the exit code is 0 only if all is well."""
     output = Output(as_json=as_json)
-    findings = asyncio.run(_look(asset, address, ready_file))
+    if alive and address:
+        raise click.UsageError("--alive asks the mesh of a ready file, and --address names something else")
+    findings = asyncio.run(_look_alive(ready_file) if alive else _look(asset, address, ready_file))
     if as_json:
         output.document(
             {"ok": all(one.code is Exit.OK for one in findings), "checks": [_json(one) for one in findings]}
@@ -59,6 +66,17 @@ def check(asset: str, address: str | None, ready_file: Path | None, as_json: boo
             if one.hint:
                 output.warn(f"{one.check}: {one.hint}")
     return max(one.code for one in findings)
+
+
+async def _look_alive(ready_file: Path | None) -> list[Finding]:
+    """Nothing that another machine, a store or an exchange could spoil: a restart would not mend those."""
+    try:
+        target = read_ready(ready_path(ready_file, os.environ))
+    except CommandError as error:
+        return [Finding("ready file", Exit.UNREACHABLE, error.message, error.hint)]
+    ports = [("http", target.http), ("reports", target.reports)]
+    asked = [_http(name, address, "", "/healthz") for name, address in ports if address]
+    return [_processes(target), *await asyncio.gather(*asked)]
 
 
 async def _look(asset: str, address: str | None, ready_file: Path | None) -> list[Finding]:
@@ -86,9 +104,11 @@ async def _look(asset: str, address: str | None, ready_file: Path | None) -> lis
         if service := getattr(target, name):
             checks.append(_health(f"{name} service", service))
     if target.http:
-        checks.append(_http("http", target.http, target.key, f"/price?asset={quote(asset)}"))
+        question = f"/price?asset={quote(asset)}" if target.key else "/readyz"
+        checks.append(_http("http", target.http, target.key, question))
     if target.reports:
-        checks.append(_http("reports", target.reports, target.key, "/reports/summary"))
+        question = "/reports/summary" if target.key else "/readyz"
+        checks.append(_http("reports", target.reports, target.key, question))
     if target.udp:
         checks.append(_udp(target, asset))
     return findings + list(await asyncio.gather(*checks))
@@ -178,9 +198,9 @@ async def _venues(target: Target) -> Finding:
 
 
 async def _http(name: str, address: str, key: str, path: str) -> Finding:
-    """Whether a port answers: with what is asked for where there is a key, else that it is ready."""
+    """Whether a port answers with what is asked for."""
     try:
-        status = await asyncio.to_thread(_http_status, address, key, path if key else "/readyz")
+        status = await asyncio.to_thread(_http_status, address, key, path)
     except (OSError, http.client.HTTPException, ValueError) as error:
         return Finding(name, Exit.UNREACHABLE, f"nothing answers at {address}: {error}", "look at the gateway's log")
     if status != http.HTTPStatus.OK:

@@ -23,6 +23,9 @@ class GatewayConfig:
     """Address of prices over HTTP; shared with other workers (SO_REUSEPORT)."""
     reports_http: str = "127.0.0.1:9090"
     """Address of reports over HTTP; shared likewise."""
+    privatelink_http: str = ""
+    """Address of prices over HTTP for bridge.trusted_proxies that begin each connection with PROXY protocol v2, as a
+    balancer behind PrivateLink does; shared likewise. Empty: none."""
     ready_wait_ms: int = 10_000
     """Longest that the worker waits for a complete replica before it serves without one."""
     bridge: GatewaySettings = field(default_factory=GatewaySettings)
@@ -37,5 +40,7 @@ class GatewayConfig:
         for name in ("http", "reports_http"):
             if not getattr(self, name):
                 raise ValueError(f"{name} must not be empty")
+        if self.privatelink_http and not self.bridge.trusted_proxies:
+            raise ValueError("privatelink_http needs bridge.trusted_proxies: it hears nobody else")
         if not 0 <= self.ready_wait_ms <= 60_000:
             raise ValueError(f"ready_wait_ms is {self.ready_wait_ms}; it must lie between 0 and 60000")

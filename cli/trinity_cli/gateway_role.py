@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,6 +13,7 @@ import grpc.aio
 from fastapi import FastAPI
 
 from trinity_admission.main import AdmissionPart, admission_part
+from trinity_admission.networks import Networks
 from trinity_cli.gateway_config import GatewayConfig
 from trinity_client import PriceBook, PriceClient
 from trinity_client.messages import BookReplica
@@ -22,6 +23,7 @@ from trinity_http.live_prices import LivePrices
 from trinity_http.main import make_gateway_app, make_lane, open_upstream_channel
 from trinity_http.prices import PriceAnswers
 from trinity_http.protocol import GuardedHttp
+from trinity_http.proxied import behind_proxy
 from trinity_http.reports import with_reports
 from trinity_http.server import HttpProtocol, listen_http, serve_http
 from trinity_http.settings import GatewaySettings, HttpLimits
@@ -70,7 +72,8 @@ async def run(config: GatewayConfig, *, clock: Clock, stopping: asyncio.Event, r
         admission = await stack.enter_async_context(admission_part(config.admission, clock=clock, assets=assets.ids))
         worker = _Worker(config, admission, assets, clock, stack)
         doors, facts = await worker.open(stopping)
-        await _serve(doors, facts, limits=config.limits, stopping=stopping, clock=clock, ready=ready)
+        proxies = Networks(config.bridge.trusted_proxies)
+        await _serve(doors, facts, limits=config.limits, proxies=proxies, stopping=stopping, clock=clock, ready=ready)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,20 +126,29 @@ class _Worker:
             channels = {PRICE: await self._channel(config.price), **own}
             if config.webhook:
                 channels[WEBHOOK] = await self._channel(config.webhook)
-            app = self._app(
-                channels,
-                ready=lambda: (*self._admission.missing(), *_missing(book)),
-                answers=answers,
-                live=live,
-            )
-            lane = make_lane(
-                replica=replica,
-                answers=answers,
-                admission=self._admission.admission,
-                clock=self._clock,
-                settings=config.bridge,
-            )
-            doors.append(_Door("http", app, config.http, lane))
+
+            def prices(name: str, address: str, settings: GatewaySettings) -> _Door:
+                app = self._app(
+                    channels,
+                    ready=lambda: (*self._admission.missing(), *_missing(book)),
+                    answers=answers,
+                    live=live,
+                    settings=settings,
+                )
+                lane = make_lane(
+                    replica=replica,
+                    answers=answers,
+                    admission=self._admission.admission,
+                    clock=self._clock,
+                    settings=settings,
+                )
+                return _Door(name, app, address, lane)
+
+            doors.append(prices("http", config.http, config.bridge))
+            if config.privatelink_http:
+                # The header's address is the client's, and may lie in a network that looks like a proxy's.
+                door = prices("privatelink", config.privatelink_http, replace(config.bridge, trusted_proxies=()))
+                doors.append(replace(door, http=behind_proxy(door.http, Networks(config.bridge.trusted_proxies))))
             endpoints["udp"] = make_endpoint(
                 config=config.udp,
                 book=book,
@@ -193,6 +205,7 @@ async def _serve(
     facts: dict[str, Any],
     *,
     limits: HttpLimits,
+    proxies: Networks,
     stopping: asyncio.Event,
     clock: Clock,
     ready: Ready,
@@ -224,6 +237,7 @@ async def _serve(
                         limits=limits,
                         on_serving=on_serving,
                         http=door.http,
+                        proxies=None if door.name == "privatelink" else proxies,
                     )
                 )
 

@@ -54,6 +54,8 @@ class MeshSettings:
     """gRPC address of another machine's price service, for webhook workers without feeds of their own."""
     env: str | None
     """The word in the text of new keys; None for the account service's own setting."""
+    logs: str = "files"
+    """"stderr": what the processes print goes there as well as to their files."""
 
     @property
     def has_gateway(self) -> bool:
@@ -134,7 +136,13 @@ async def run_mesh(
             if event.state in (State.SERVING, State.BACKOFF):
                 teller.renew(supervisor)
 
-        supervisor = Supervisor(specs, clock=clock, data_dir=settings.data_dir, on_event=on_event)
+        supervisor = Supervisor(
+            specs,
+            clock=clock,
+            data_dir=settings.data_dir,
+            on_event=on_event,
+            echo=_to_stderr if settings.logs == "stderr" else None,
+        )
         starting = asyncio.create_task(supervisor.start())
         await _until_stopped(supervisor, starting, stopping, progress, teller, as_json=as_json)
     return Exit.OK
@@ -301,6 +309,11 @@ def _facts(settings: MeshSettings, places: Places, processes: Sequence[str], key
     if settings.simulated:
         facts["sandbox_control"] = f"http://127.0.0.1:{places.control_port}"
     return facts
+
+
+def _to_stderr(lines: bytes) -> None:
+    sys.stderr.buffer.write(lines)
+    sys.stderr.buffer.flush()
 
 
 def _whose(settings: MeshSettings) -> str:

@@ -44,6 +44,14 @@ from trinity_mesh.config import ConfigError
     help="gRPC address of another machine's price service, for mode WEBHOOK_SERVER; without it the machine has feeds "
     "of its own.",
 )
+@click.option(
+    "--logs",
+    type=click.Choice(["files", "stderr"]),
+    default="files",
+    show_default=True,
+    envvar="TRINITY_LOGS",
+    help="Where the processes' logs go beside their files in the data folder; a container's belong on stderr.",
+)
 @mesh_options(venues=Venues.LIVE, data_dir="data")
 @json_option
 def serve(

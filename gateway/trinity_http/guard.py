@@ -11,6 +11,7 @@ import itertools
 from collections import Counter
 from typing import Final, Protocol
 
+from trinity_admission.networks import Networks
 from trinity_core.errors import Reason, TrinityError
 from trinity_http.settings import HttpLimits
 from trinity_mesh.clock import Clock
@@ -44,8 +45,10 @@ class Guarded(Protocol):
 class ConnectionGuard:
     """Counts the connections of one server and ends those that are overdue."""
 
-    def __init__(self, limits: HttpLimits, *, clock: Clock) -> None:
+    def __init__(self, limits: HttpLimits, *, clock: Clock, proxies: Networks | None = None) -> None:
+        """`proxies` are balancers, whose connections are many clients': no bound for one address is theirs."""
         self.limits = limits
+        self._proxies = proxies
         self.refused = 0
         """Connections that were one too many."""
         self.overdue = 0
@@ -72,6 +75,7 @@ class ConnectionGuard:
         that entered, refused or not, must `leave`.
         """
         self._open.add(connection)
+        address = self._bounded(address)
         if address:
             self._by_address[address] += 1
         if len(self._open) > self.limits.connections_max:
@@ -86,10 +90,15 @@ class ConnectionGuard:
     def leave(self, connection: Guarded, address: str) -> None:
         """Forget a connection."""
         self._open.discard(connection)
+        address = self._bounded(address)
         if address:
             self._by_address[address] -= 1
             if not self._by_address[address]:
                 del self._by_address[address]
+
+    def _bounded(self, address: str) -> str:
+        """The address whose connections are counted; empty for a proxy's."""
+        return "" if self._proxies is not None and self._proxies.hold(address) else address
 
     def after(self, wait_ms: int) -> int:
         """The time `wait_ms` from now, for a connection's deadline."""

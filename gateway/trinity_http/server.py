@@ -13,6 +13,7 @@ from typing import Any, Final
 import uvicorn
 from fastapi import FastAPI
 
+from trinity_admission.networks import Networks
 from trinity_core.errors import Reason, TrinityError
 from trinity_http.guard import ConnectionGuard
 from trinity_http.protocol import GuardedHttp, GuardedSocket, bound_send_buffer
@@ -64,6 +65,7 @@ async def serve_http(
     limits: HttpLimits | None = None,
     on_serving: Callable[[ConnectionGuard], None] = lambda _: None,
     http: HttpProtocol = GuardedHttp,
+    proxies: Networks | None = None,
 ) -> None:
     """Serve until `stopping` is set, then end open streams, let requests finish for `drain_ms`, and return.
 
@@ -76,9 +78,10 @@ async def serve_http(
         on_serving: called once connections are taken, with the guard and its counts.
         http: makes the protocol of each connection; the seam for a faster one. It must take
             what GuardedHttp takes.
+        proxies: whose connections are those of many clients, and not bounded as one client's.
     """
     limits = limits or HttpLimits()
-    guard = ConnectionGuard(limits, clock=clock)
+    guard = ConnectionGuard(limits, clock=clock, proxies=proxies)
     core = app.state.bridge.core
     for listener in sockets:
         bound_send_buffer(listener, limits.send_buffer_bytes)

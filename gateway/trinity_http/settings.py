@@ -40,7 +40,8 @@ class GatewaySettings:
     return_trailers: tuple[str, ...] = ()
     """gRPC trailing metadata of streams of google.api.HttpBody sent back as HTTP/1.1 trailers, lower case."""
     trusted_proxies: tuple[str, ...] = ()
-    """Networks (CIDR) of proxies in front of this gateway whose X-Forwarded-For tells a client's address."""
+    """Networks (CIDR) of proxies in front of this gateway whose X-Forwarded-For, or PROXY header, tells a client's
+    address. Nobody else's does."""
     cors_origins: tuple[str, ...] = ()
     """Origins whose pages may call, as in "https://example.com"; "*" for any."""
     cors_max_age_s: int = 600
@@ -91,7 +92,8 @@ class HttpLimits:
     connections_max: int = 10_000
     """Connections open at once in this process; beyond it 503."""
     connections_per_address_max: int = 0
-    """Connections open at once from one address; beyond it 429. 0 sets no bound, as behind a balancer."""
+    """Connections open at once from one address; beyond it 503. 0 sets no bound. Those of trusted_proxies are many
+    clients' and not bounded; behind a PROXY header the client's own address counts."""
     write_buffer_bytes: int = 64 << 10
     """Bytes of answers kept for one slow client before its stream waits."""
     send_buffer_bytes: int = 256 << 10

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -18,8 +19,11 @@ class ChildLog:
     lines are lost and counted, and the child goes on.
     """
 
-    def __init__(self, path: Path, *, bytes_max: int, tail_lines: int = 20) -> None:
-        """Nothing is opened before the first write."""
+    def __init__(
+        self, path: Path, *, bytes_max: int, tail_lines: int = 20, echo: Callable[[bytes], None] | None = None
+    ) -> None:
+        """Nothing is opened before the first write. `echo` is given all of it as well, and MUST NOT raise."""
+        self._echo = echo
         self._path = path
         self._bytes_max = bytes_max
         self._tail: deque[bytes] = deque(maxlen=tail_lines)
@@ -32,6 +36,8 @@ class ChildLog:
     def write(self, data: bytes) -> None:
         """Append what a child printed, in any pieces."""
         self._remember(data)
+        if self._echo is not None:
+            self._echo(data)
         try:
             if self._fd is None:
                 self._open()

@@ -17,6 +17,7 @@ from trinity_mesh.childlog import ChildLog
 from trinity_mesh.childstate import Event, State, Status
 from trinity_mesh.claim import Claim, claim
 from trinity_mesh.clock import Clock
+from trinity_mesh.log_echo import LogEcho
 from trinity_mesh.process import EXIT_CONFIG
 from trinity_mesh.restart import Backoff, Restart
 
@@ -64,11 +65,14 @@ class Supervisor:
         data_dir: Path,
         on_event: Callable[[Event], None] = lambda _: None,
         rng: random.Random | None = None,
+        echo: Callable[[bytes], object] | None = None,
     ) -> None:
         """Raises ValueError for a name given twice, an unknown dependency, or a circle of them.
 
         `on_event` is called in the event loop for every change and MUST NOT block; what it raises is logged.
+        `echo` is given what children print as JSON lines, beside their log files.
         """
+        self._echo = echo
         self._levels = _in_order(tuple(specs))
         self._clock = clock
         self._data_dir = data_dir
@@ -98,7 +102,9 @@ class Supervisor:
             now = self._clock.monotonic_ns()
             for spec in (spec for level in self._levels for spec in level):
                 path = self._data_dir / "logs" / f"{spec.name}.log"
-                self._charges[spec.name] = _Charge(spec, ChildLog(path, bytes_max=spec.log_bytes_max), path, now)
+                echo = None if self._echo is None else LogEcho(spec.name, self._echo)
+                log = ChildLog(path, bytes_max=spec.log_bytes_max, echo=echo)
+                self._charges[spec.name] = _Charge(spec, log, path, now)
             for charge in self._charges.values():
                 charge.task = asyncio.create_task(self._look_after(charge), name=f"supervise-{charge.spec.name}")
             await asyncio.gather(*(charge.served for charge in self._charges.values()))

@@ -169,6 +169,19 @@ async def test_a_process_that_is_gone_and_ports_that_are_dead_fail_the_check(tri
     assert failed == ["processes", "price service", "price of BTC", "freshness", "http"]
 
 
+async def test_a_mesh_is_alive_whatever_exchanges_and_services_say_and_not_when_a_process_or_a_port_is_gone(
+    trinity: Trinity, mesh: SmallMesh
+) -> None:
+    mesh.prices.set("BTC", "67000.10", state=price_pb2.STATE_STALE)
+    await mesh.price_server.set_serving(serving=False)
+    assert (await trinity("check", "--alive")).exit_code == 0
+    mesh.write_ready(pids={"price": 2**22 - 1}, http="127.0.0.1:1")
+    done = await trinity("check", "--alive")
+    assert done.exit_code == 5
+    assert [line.split("  ")[0] for line in done.stdout.splitlines() if "FAILED" in line] == ["processes", "http"]
+    assert (await trinity("check", "--alive", "--address", "127.0.0.1:1")).exit_code == 2
+
+
 async def test_without_a_ready_file_the_check_says_so(trinity: Trinity) -> None:
     done = await trinity("check", "--ready-file", "/nowhere/ready.json")
     assert done.exit_code == 5

@@ -73,14 +73,15 @@ def running_mesh(
     environ: dict[str, str] | None = None,
     command: Sequence[str] = ("up",),
     program: Sequence[str] = ("-m", "trinity_cli.main"),
+    python: str = sys.executable,
 ) -> Iterator[Mesh]:
     """Start `trinity up`, or another command, in `folder`, wait until it is ready, and end it afterwards.
 
-    `program` is what Python is told to run for `trinity`.
+    `program` is what Python is told to run for `trinity`, and `python` which Python.
     """
     ready, data = folder / "ready.json", folder / "data"
     words = [
-        *(sys.executable, *program, *command),
+        *(python, *program, *command),
         *("--http-port", "0", "--report-port", "0", "--udp-port", "0", "--udp-report-port", "0"),
         *("--data-dir", str(data), "--ready-file", str(ready), "--workers", "1", "--seed", "7", *options),
     ]
