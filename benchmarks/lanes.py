@@ -45,6 +45,7 @@ DATAGRAMS = 128
 GRPC_CONNECTIONS, GRPC_STREAMS = 4, 16
 GET_PRICE = "/trinity.price.v1.PriceService/GetPrice"
 WARM_S = 0.3
+REST_S = 5.0
 FAILURES_MAX = 2
 """Runs of a row that may fail before it is given up, and named."""
 IDLE = 0.1
@@ -110,8 +111,7 @@ def main() -> int:
         bench = Bench(Path(name), stack, arguments.seconds)
         rows = bench.rows(parts)
         measured = bench.measure(rows, arguments.runs)
-        skipped = bench.skipped
-    return _report(measured, skipped, arguments, whole=len(parts) == 4)
+    return _report(measured, bench, arguments, whole=len(parts) == 4)
 
 
 class Bench:
@@ -125,6 +125,8 @@ class Bench:
         self._files = 0
         self.skipped: dict[str, str] = {}
         """Rows that cannot be measured here, and why."""
+        self.facts: dict[str, float] = {}
+        """What else is worth knowing of this run."""
 
     def rows(self, parts: Sequence[str]) -> list[Row]:
         """Start everything; the rows that can be measured."""
@@ -226,6 +228,11 @@ class Bench:
 
     def _grpc_rows(self, mesh: Mesh, price: Path) -> list[Row]:
         ours = Peer(mesh.price_address, mesh.pids("price"))
+        began = used(ours.pids)
+        time.sleep(REST_S)
+        self.facts["part_of_a_core_that_prices_take_with_nobody_asking"] = (
+            used(ours.pids).server_s - began.server_s
+        ) / REST_S
         rows = [Row("grpc GetPrice", self._grpc(ours, ours.pids))]
         with self._skipping("bare grpc.aio"):
             peer = self._stack.enter_context(peers.grpc_handler(self._folder, price, "aio"))
@@ -335,8 +342,9 @@ def _payload(price: Path) -> bytes:
     return bytes(json_format.Parse(price.read_text("utf-8"), price_pb2.Price()).SerializeToString())
 
 
-def _report(rows: Sequence[Row], skipped: dict[str, str], arguments: argparse.Namespace, *, whole: bool) -> int:
+def _report(rows: Sequence[Row], bench: Bench, arguments: argparse.Namespace, *, whole: bool) -> int:
     """Print and write what was measured."""
+    skipped = bench.skipped
     table = {row.name: row.medians() for row in rows}
     width = max([len(name) for name in table], default=0)
     heads = ("answers/s", "cpu us", "p50 us", "p99 us", "p99.9 us", "busy", "others")
@@ -369,6 +377,7 @@ def _report(rows: Sequence[Row], skipped: dict[str, str], arguments: argparse.Na
                 sample.is_prompt for row in rows if row.is_half for sample in row.samples
             ),
             "rates_that_are_lower_bounds": bound or ["none"],
+            **bench.facts,
             "skipped": [f"{name}: {reason}" for name, reason in skipped.items()] or ["none"],
         },
         "rows": [{"name": name, **row} for name, row in table.items()],
