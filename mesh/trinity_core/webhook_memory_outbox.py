@@ -298,16 +298,15 @@ class MemoryOutbox:
                     )
         tables.standings[name] = replace(standing, endpoint=endpoint)
 
-    async def log(self, lease: Lease, entries: Sequence[tuple[Delivery, Attempt]]) -> None:
+    async def log(self, entries: Sequence[tuple[Delivery, Attempt]]) -> None:
         """See Outbox."""
-        self._check(lease)
         for delivery, attempt in entries:
             if delivery.endpoint not in self._tables.standings:
                 continue
             old = self._tables.deliveries.get(delivery.delivery)
             if old is None:
                 self._tables.add_delivery(delivery)
-            else:
+            elif old.tries <= delivery.tries:
                 self._tables.deliveries[delivery.delivery] = replace(
                     old,
                     state=delivery.state,

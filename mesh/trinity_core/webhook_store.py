@@ -307,11 +307,11 @@ class Outbox(Protocol):
         """Store attempts and what follows from them: all or nothing."""
         ...
 
-    async def log(self, lease: Lease, entries: Sequence[tuple[Delivery, Attempt]]) -> None:
-        """Store deliveries that are over, ticks, each with its newest attempt.
+    async def log(self, entries: Sequence[tuple[Delivery, Attempt]]) -> None:
+        """Store deliveries that are over, ticks, each with its newest attempt: whoever holds the lease, it was made.
 
-        One whose id is there MUST become what it is given as, and keep the attempts that it has. One
-        of an endpoint that is not there any more MUST be left out.
+        One whose id is there MUST become what it is given as, unless it has more `tries` already, and
+        keep the attempts that it has. One of an endpoint that is not there any more MUST be left out.
         """
         ...
 
@@ -324,7 +324,7 @@ class Outbox(Protocol):
         ...
 
     async def see(self, seen: Sequence[Seen]) -> None:
-        """Add what was seen of endpoints to what is known of them (`added`); this is no change of an endpoint.
+        """Add what was seen of endpoints, each once, to what is known of them (`added`); it is no change of one.
 
         One that is not there any more MUST be left out.
         """

@@ -42,10 +42,11 @@ from trinity_storage.webhooks import ADD_DELIVERY, count_up, secrets_by_endpoint
 
 _LOG: Final = f"""
 INSERT INTO trinity.webhook_deliveries ({DELIVERY})
-SELECT * FROM unnest({arrays(DELIVERY_TYPES)})
+SELECT * FROM unnest({arrays(DELIVERY_TYPES)}) ORDER BY 1
 ON CONFLICT (delivery) DO UPDATE
    SET state = EXCLUDED.state, attempts = EXCLUDED.attempts, tries = EXCLUDED.tries, done_time = EXCLUDED.done_time,
        due_time = NULL, last_status = EXCLUDED.last_status, last_outcome = EXCLUDED.last_outcome
+ WHERE webhook_deliveries.tries <= EXCLUDED.tries
 """
 _LOG_ATTEMPTS: Final = f"""
 INSERT INTO trinity.webhook_attempts ({ATTEMPT})
@@ -256,10 +257,9 @@ class PostgresOutbox(WebhookLeases):
                 if any(result.disable is not None for _, result in each):
                     await _disable(session, endpoint, each, version)
 
-    async def log(self, lease: Lease, entries: Sequence[tuple[Delivery, Attempt]]) -> None:
+    async def log(self, entries: Sequence[tuple[Delivery, Attempt]]) -> None:
         """See Outbox."""
         async with self._postgres.transaction() as session:
-            await _check(session, lease)
             # An endpoint may have been deleted while it was told.
             rows = await session.fetch(
                 "SELECT endpoint FROM trinity.webhook_endpoints "

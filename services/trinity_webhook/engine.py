@@ -86,6 +86,7 @@ class Engine:
             pushed=self._pushed,
             clock=clock,
             in_flight_max=config.ticks_in_flight_max,
+            has_room=lambda under_way: self.tick_log.has_room(under_way),
         )
         self.dispatcher = Dispatcher(
             outbox=parts.outbox,
@@ -112,6 +113,7 @@ class Engine:
         self.tick_log = TickLog(
             outbox=parts.outbox,
             disabled=self._disabled,
+            freed=self.ticks.go_on,
             policy=parts.retry,
             clock=clock,
             waiting_max=config.log_waiting_max,

@@ -47,7 +47,7 @@ class WebhookWorkerConfig:
     alerts_waiting_max: int = 10_000
     """Most alerts that wait to be stored; beyond it rules wait, each with the newest price."""
     log_waiting_max: int = 20_000
-    """Most attempts of ticks that wait to be logged; beyond it they are counted in a warning and not logged."""
+    """Most attempts of ticks that wait to be logged; beyond it ticks wait, and are folded. 0: they are not logged."""
     drain_ms: int = 5_000
     """How long deliveries under way may take to finish once the worker stops."""
     https: SenderConfig = field(default_factory=SenderConfig)
