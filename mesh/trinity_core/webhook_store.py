@@ -250,9 +250,11 @@ class Outbox(Protocol):
     clocks MUST agree to within a fraction of a lease.
     """
 
-    async def lease(self, holder: str, *, now_ns: int, until_ns: int) -> Sequence[Lease]:
+    async def lease(self, holder: str, *, now_ns: int, until_ns: int, take: bool = True) -> Sequence[Lease]:
         """Renew what a worker holds, and take what is free, up to its fair share of all; what it holds now.
 
+        What had run out and was nobody's meanwhile MUST be renewed like the rest, under its token.
+        Without `take` nothing is taken: the others may only be late, as this one was.
         The share MUST be even over the workers that called and have not ended. What is beyond it
         MUST be given up at once. Calls of several workers MUST NOT wait for each other's.
         """

@@ -483,6 +483,23 @@ async def test_a_renewed_lease_keeps_its_token_and_a_new_holder_has_a_greater_on
     assert (await lease_of(stores, owner, holder="two")).token > first.token
 
 
+async def test_what_ran_out_and_was_nobodys_meanwhile_goes_on_under_its_token(stores: Stores) -> None:
+    async def lease(holder: str, at_ns: int, *, take: bool = True) -> list[Lease]:
+        return list(await stores.outbox.lease(holder, now_ns=at_ns, until_ns=at_ns + 10 * S, take=take))
+
+    await lease("one", NOW_NS)
+    await lease("two", NOW_NS)
+    before = {each: await lease(each, NOW_NS) for each in ("one", "two")}
+    late = {each: await lease(each, NOW_NS + 60 * S, take=False) for each in ("one", "two")}
+    assert late == before
+    assert await lease("three", NOW_NS + 61 * S, take=False) == []
+    # One that does not come back for its own loses it.
+    both = await lease("two", NOW_NS + 120 * S)
+    assert len(both) == SHARDS
+    assert set(before["two"]) < set(both)
+    assert await lease("one", NOW_NS + 121 * S, take=False) == []
+
+
 async def test_many_workers_at_once_share_without_two_having_one_part(stores: Stores) -> None:
     async def lease(holder: str) -> list[Lease]:
         return list(await stores.outbox.lease(holder, now_ns=NOW_NS, until_ns=NOW_NS + 10 * S))
