@@ -65,7 +65,7 @@ class WebhookWorkerConfig:
                 ipaddress.ip_network(text)
             except ValueError:
                 raise ValueError(f"refused_networks: {text[:64]!r} is no network such as 203.0.113.0/24") from None
-        _between("lease_ms", self.lease_ms, 500, 60_000)
+        _between("lease_ms", self.lease_ms, 500, 600_000)
         _between("poll_ms", self.poll_ms, 50, 60_000)
         _between("claim_ms", self.claim_ms, 20, 60_000)
         _between("states_ms", self.states_ms, 100, 600_000)
