@@ -208,7 +208,7 @@ async def engine_rate(
             "per_s": round(count / took_s),
             "prices_per_s": round(prices / took_s),
             "cpu_us": round(used / count * 1e6, 1),
-            "left_out_of_log": made.tick_log.left_out,
+            "logged_behind": made.tick_log.waiting,
         }
 
 

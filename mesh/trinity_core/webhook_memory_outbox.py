@@ -117,17 +117,17 @@ class MemoryOutbox:
         self._workers: dict[str, int] = {}
         self._token = 0
 
-    async def lease(self, holder: str, *, now_ns: int, until_ns: int) -> Sequence[Lease]:
+    async def lease(self, holder: str, *, now_ns: int, until_ns: int, take: bool = True) -> Sequence[Lease]:
         """See Outbox."""
         self._workers = {name: end for name, end in self._workers.items() if end > now_ns} | {holder: until_ns}
         share = share_of(holder, list(self._workers))
-        mine = [held for held in self._held.values() if held.holder == holder and held.until_ns > now_ns]
+        mine = [held for held in self._held.values() if held.holder == holder]
         for held in mine[:share]:
             held.until_ns = until_ns
         for held in mine[share:]:
             held.holder, held.until_ns = "", 0
         free = [held for held in self._held.values() if held.until_ns <= now_ns]
-        for held in free[: max(0, share - len(mine))]:
+        for held in free[: max(0, share - len(mine)) if take else 0]:
             self._token += 1
             held.holder, held.token, held.until_ns = holder, self._token, until_ns
         return [
@@ -298,16 +298,15 @@ class MemoryOutbox:
                     )
         tables.standings[name] = replace(standing, endpoint=endpoint)
 
-    async def log(self, lease: Lease, entries: Sequence[tuple[Delivery, Attempt]]) -> None:
+    async def log(self, entries: Sequence[tuple[Delivery, Attempt]]) -> None:
         """See Outbox."""
-        self._check(lease)
         for delivery, attempt in entries:
             if delivery.endpoint not in self._tables.standings:
                 continue
             old = self._tables.deliveries.get(delivery.delivery)
             if old is None:
                 self._tables.add_delivery(delivery)
-            else:
+            elif old.tries <= delivery.tries:
                 self._tables.deliveries[delivery.delivery] = replace(
                     old,
                     state=delivery.state,

@@ -250,9 +250,11 @@ class Outbox(Protocol):
     clocks MUST agree to within a fraction of a lease.
     """
 
-    async def lease(self, holder: str, *, now_ns: int, until_ns: int) -> Sequence[Lease]:
+    async def lease(self, holder: str, *, now_ns: int, until_ns: int, take: bool = True) -> Sequence[Lease]:
         """Renew what a worker holds, and take what is free, up to its fair share of all; what it holds now.
 
+        What had run out and was nobody's meanwhile MUST be renewed like the rest, under its token.
+        Without `take` nothing is taken: the others may only be late, as this one was.
         The share MUST be even over the workers that called and have not ended. What is beyond it
         MUST be given up at once. Calls of several workers MUST NOT wait for each other's.
         """
@@ -307,11 +309,11 @@ class Outbox(Protocol):
         """Store attempts and what follows from them: all or nothing."""
         ...
 
-    async def log(self, lease: Lease, entries: Sequence[tuple[Delivery, Attempt]]) -> None:
-        """Store deliveries that are over, ticks, each with its newest attempt.
+    async def log(self, entries: Sequence[tuple[Delivery, Attempt]]) -> None:
+        """Store deliveries that are over, ticks, each with its newest attempt: whoever holds the lease, it was made.
 
-        One whose id is there MUST become what it is given as, and keep the attempts that it has. One
-        of an endpoint that is not there any more MUST be left out.
+        One whose id is there MUST become what it is given as, unless it has more `tries` already, and
+        keep the attempts that it has. One of an endpoint that is not there any more MUST be left out.
         """
         ...
 
@@ -324,7 +326,7 @@ class Outbox(Protocol):
         ...
 
     async def see(self, seen: Sequence[Seen]) -> None:
-        """Add what was seen of endpoints to what is known of them (`added`); this is no change of an endpoint.
+        """Add what was seen of endpoints, each once, to what is known of them (`added`); it is no change of one.
 
         One that is not there any more MUST be left out.
         """

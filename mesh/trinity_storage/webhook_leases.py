@@ -19,14 +19,14 @@ DELETE FROM trinity.webhook_workers
 """
 _RENEW: Final = """
 WITH mine AS (
-    SELECT shard, row_number() OVER (ORDER BY shard) <= $4 AS kept
-      FROM trinity.webhook_leases WHERE holder = $1 AND expire_time > $2
+    SELECT shard, row_number() OVER (ORDER BY shard) <= $3 AS kept
+      FROM trinity.webhook_leases WHERE holder = $1
 )
 UPDATE trinity.webhook_leases l
-   SET expire_time = CASE WHEN mine.kept THEN $3::timestamptz ELSE '-infinity' END,
+   SET expire_time = CASE WHEN mine.kept THEN $2::timestamptz ELSE '-infinity' END,
        holder = CASE WHEN mine.kept THEN l.holder ELSE '' END
   FROM mine
- WHERE l.shard = mine.shard AND l.holder = $1 AND l.expire_time > $2
+ WHERE l.shard = mine.shard AND l.holder = $1
 RETURNING l.shard, l.token, mine.kept
 """
 _TAKE: Final = """
@@ -50,7 +50,7 @@ class WebhookLeases:
     def __init__(self, postgres: Postgres) -> None:
         self._leases = postgres
 
-    async def lease(self, holder: str, *, now_ns: int, until_ns: int) -> Sequence[Lease]:
+    async def lease(self, holder: str, *, now_ns: int, until_ns: int, take: bool = True) -> Sequence[Lease]:
         """See Outbox."""
         now, until = to_moment(now_ns), to_moment(until_ns)
         # By itself: what is waited for, if anything, is another call of the same worker.
@@ -59,8 +59,8 @@ class WebhookLeases:
         async with self._leases.transaction() as session:
             rows = await session.fetch("SELECT holder FROM trinity.webhook_workers WHERE expire_time > $1", now)
             share = share_of(holder, [row["holder"] for row in rows])
-            kept = [row for row in await session.fetch(_RENEW, holder, now, until, share) if row["kept"]]
-            if len(kept) < share:
+            kept = [row for row in await session.fetch(_RENEW, holder, until, share) if row["kept"]]
+            if take and len(kept) < share:
                 kept += await session.fetch(_TAKE, holder, now, until, share - len(kept))
         return sorted((Lease(row["shard"], row["token"]) for row in kept), key=lambda lease: lease.shard)
 

@@ -31,7 +31,6 @@ from trinity_storage.webhook_rows import (
     columns_of,
     delivery_of,
     delivery_values,
-    parameters,
     standing_of,
     state_of,
     subscription_of,
@@ -42,19 +41,25 @@ from trinity_storage.webhooks import ADD_DELIVERY, count_up, secrets_by_endpoint
 
 _LOG: Final = f"""
 INSERT INTO trinity.webhook_deliveries ({DELIVERY})
-SELECT * FROM unnest({arrays(DELIVERY_TYPES)})
+SELECT * FROM unnest({arrays(DELIVERY_TYPES)}) ORDER BY 1
 ON CONFLICT (delivery) DO UPDATE
    SET state = EXCLUDED.state, attempts = EXCLUDED.attempts, tries = EXCLUDED.tries, done_time = EXCLUDED.done_time,
        due_time = NULL, last_status = EXCLUDED.last_status, last_outcome = EXCLUDED.last_outcome
+ WHERE webhook_deliveries.tries <= EXCLUDED.tries
 """
 _LOG_ATTEMPTS: Final = f"""
 INSERT INTO trinity.webhook_attempts ({ATTEMPT})
 SELECT * FROM unnest({arrays(ATTEMPT_TYPES)})
 ON CONFLICT (delivery, number) DO NOTHING
 """
-_ADD_ATTEMPT: Final = f"""
-INSERT INTO trinity.webhook_attempts ({ATTEMPT}) VALUES ({parameters(ATTEMPT)})
-ON CONFLICT (delivery, number) DO NOTHING
+_RECORD: Final = """
+UPDATE trinity.webhook_deliveries d
+   SET state = r.state, due_time = r.due_time, done_time = r.done_time, claim = 0, attempts = d.attempts + 1,
+       tries = greatest(d.tries, r.number), last_status = r.status, last_outcome = r.outcome
+  FROM unnest($1::text[], $2::smallint[], $3::timestamptz[], $4::timestamptz[], $5::integer[], $6::smallint[],
+              $7::smallint[]) AS r (delivery, state, due_time, done_time, number, status, outcome)
+ WHERE d.delivery = r.delivery
+RETURNING d.delivery, d.endpoint
 """
 _PUT_STATE: Final = """
 INSERT INTO trinity.webhook_rule_states AS old (subscription, asset, rule_version, number, state)
@@ -232,34 +237,22 @@ class PostgresOutbox(WebhookLeases):
             )
             there = {row["delivery"] for row in known}
             results = [result for result in results if result.attempt.delivery in there]
-            await session.execute_many(_ADD_ATTEMPT, [attempt_values(result.attempt) for result in results])
+            if not results:
+                return
+            await session.execute(_LOG_ATTEMPTS, *columns_of(attempt_values(result.attempt) for result in results))
+            rows = await session.fetch(_RECORD, *columns_of(map(_result_values, results)))
+            owners = {row["delivery"]: row["endpoint"] for row in rows}
             told: defaultdict[str, list[tuple[Attempt, Result]]] = defaultdict(list)
             for result in results:
-                attempt = result.attempt
-                over = result.state is not DeliveryState.PENDING
-                endpoint = await session.fetch_value(
-                    "UPDATE trinity.webhook_deliveries SET state = $2, due_time = $3, done_time = $4, claim = 0, "
-                    "attempts = attempts + 1, tries = greatest(tries, $5), last_status = $6, last_outcome = $7 "
-                    "WHERE delivery = $1 RETURNING endpoint",
-                    attempt.delivery,
-                    result.state.value,
-                    None if over else to_moment(result.due_time_ns or attempt.at_ns),
-                    to_moment(attempt.at_ns) if over else None,
-                    attempt.number,
-                    attempt.status,
-                    attempt.outcome.value,
-                )
-                if endpoint is not None:
-                    told[endpoint].append((attempt, result))
+                told[owners[result.attempt.delivery]].append((result.attempt, result))
+            await _judge(session, told)
             for endpoint, each in told.items():
-                await _judge(session, endpoint, each)
                 if any(result.disable is not None for _, result in each):
                     await _disable(session, endpoint, each, version)
 
-    async def log(self, lease: Lease, entries: Sequence[tuple[Delivery, Attempt]]) -> None:
+    async def log(self, entries: Sequence[tuple[Delivery, Attempt]]) -> None:
         """See Outbox."""
         async with self._postgres.transaction() as session:
-            await _check(session, lease)
             # An endpoint may have been deleted while it was told.
             rows = await session.fetch(
                 "SELECT endpoint FROM trinity.webhook_endpoints "
@@ -281,7 +274,7 @@ class PostgresOutbox(WebhookLeases):
         async with self._postgres.transaction() as session:
             await _check(session, lease)
             version = await count_up(session) if result.disable is not None else 0
-            await _judge(session, endpoint, told)
+            await _judge(session, {endpoint: told})
             if result.disable is not None:
                 await _disable(session, endpoint, told, version)
 
@@ -319,21 +312,37 @@ async def _check(session: Session, lease: Lease) -> None:
         raise lost_lease()
 
 
-async def _judge(session: Session, endpoint: str, told: Sequence[tuple[Attempt, Result]]) -> None:
-    """What attempts, in their order, say of whether their endpoint fails."""
-    attempt, newest = told[-1]
-    at = to_moment(attempt.at_ns)
-    if not all(result.failing for _, result in told):
+def _result_values(result: Result) -> tuple[object, ...]:
+    """A result as parameters of `_RECORD`."""
+    attempt, over = result.attempt, result.state is not DeliveryState.PENDING
+    return (
+        attempt.delivery,
+        result.state.value,
+        None if over else to_moment(result.due_time_ns or attempt.at_ns),
+        to_moment(attempt.at_ns) if over else None,
+        attempt.number,
+        attempt.status,
+        attempt.outcome.value,
+    )
+
+
+async def _judge(session: Session, told: Mapping[str, Sequence[tuple[Attempt, Result]]]) -> None:
+    """What attempts of each endpoint, in their order, say of whether it fails."""
+    well = [endpoint for endpoint, each in told.items() if not all(result.failing for _, result in each)]
+    failing = {endpoint: each[-1][0] for endpoint, each in told.items() if each[-1][1].failing}
+    if well:
         await session.execute(
             "UPDATE trinity.webhook_endpoints SET failing_since = NULL "
-            "WHERE endpoint = $1 AND failing_since IS NOT NULL",
-            endpoint,
+            "WHERE endpoint = ANY($1) AND failing_since IS NOT NULL",
+            well,
         )
-    if newest.failing:
+    if failing:
         await session.execute(
-            "UPDATE trinity.webhook_endpoints SET failing_since = $2 WHERE endpoint = $1 AND failing_since IS NULL",
-            endpoint,
-            at,
+            "UPDATE trinity.webhook_endpoints e SET failing_since = f.at "
+            "FROM unnest($1::text[], $2::timestamptz[]) AS f (endpoint, at) "
+            "WHERE e.endpoint = f.endpoint AND e.failing_since IS NULL",
+            list(failing),
+            [to_moment(attempt.at_ns) for attempt in failing.values()],
         )
 
 

@@ -14,7 +14,7 @@ from typing import Final
 
 from trinity_core.backoff import Backoff
 from trinity_core.errors import TrinityError
-from trinity_core.webhook_activity import Activity, Seen
+from trinity_core.webhook_activity import Activity, Seen, added
 from trinity_core.webhook_store import Outbox
 from trinity_mesh.clock import Clock
 from trinity_webhook.lanes import Lane
@@ -67,14 +67,16 @@ class ActivityLog:
             while left:
                 lanes = left[:_ROWS]
                 untold = [lane.tally.untold() for lane in lanes]
-                await self._outbox.see(
-                    [
-                        Seen(
-                            endpoint=lane.endpoint.endpoint, token=lane.lease.token, activity=self._now(lane, activity)
-                        )
-                        for lane, (activity, _) in zip(lanes, untold, strict=True)
-                    ]
-                )
+                seen: dict[str, Seen] = {}
+                for lane, (activity, _) in zip(lanes, untold, strict=True):
+                    # An endpoint that has just come back under another lease has two lanes.
+                    name, new = lane.endpoint.endpoint, self._now(lane, activity)
+                    before = seen.get(name)
+                    if before is not None:
+                        new = added(before.activity, before.token, new, lane.lease.token)
+                    token = max(lane.lease.token, 0 if before is None else before.token)
+                    seen[name] = Seen(endpoint=name, token=token, activity=new)
+                await self._outbox.see(list(seen.values()))
                 for lane, (_, counts) in zip(lanes, untold, strict=True):
                     lane.tally.told(counts)
                 left = left[_ROWS:]

@@ -22,7 +22,7 @@ from trinity_core.webhook_addresses import AddressPolicy
 from trinity_core.webhook_retry import Outcome, RetryPolicy
 from trinity_core.webhook_rules import Change
 from trinity_core.webhook_store import Lease, Outbox, Watched
-from trinity_core.webhook_urls import read_url
+from trinity_core.webhook_urls import Kind, read_url
 from trinity_core.webhooks import RETENTION_DAYS, Delivery, DeliveryClass, DisableReason, EndpointState, Subscription
 from trinity_mesh.clock import Clock
 from trinity_webhook.activity import ActivityLog
@@ -80,12 +80,14 @@ class Engine:
         self._parts = parts
         clock, self._clock = parts.clock, parts.clock
         self._lanes: dict[str, Lane] = {}
+        self._has_udp = asyncio.Event()
         self.ticks = TickDesk(
             courier=parts.courier,
             counts=parts.counts,
             pushed=self._pushed,
             clock=clock,
             in_flight_max=config.ticks_in_flight_max,
+            has_room=lambda under_way: self.tick_log.has_room(under_way),
         )
         self.dispatcher = Dispatcher(
             outbox=parts.outbox,
@@ -112,6 +114,7 @@ class Engine:
         self.tick_log = TickLog(
             outbox=parts.outbox,
             disabled=self._disabled,
+            freed=self.ticks.go_on,
             policy=parts.retry,
             clock=clock,
             waiting_max=config.log_waiting_max,
@@ -189,6 +192,10 @@ class Engine:
                 lane.gone = True
             if name not in self._lanes:
                 self.tick_log.forget(name)
+        if any(lane.target.kind is Kind.UDP for lane in self._lanes.values()):
+            self._has_udp.set()
+        else:
+            self._has_udp.clear()
         self._parts.courier.follow(self._lanes)
         self._parts.signing.keep({secret.secret for each in watched.standings for secret in each.secrets})
         ticks, alerts = self._by_class(watched.subscriptions)
@@ -263,6 +270,7 @@ class Engine:
     async def _tell_renewed(self) -> None:
         """Store which UDP endpoints ask to be sent on; one that does so is tried at once."""
         while True:
+            await self._has_udp.wait()
             await self._clock.sleep(_RENEWED_S)
             renewed = self._parts.courier.take_renewed()
             for name in renewed:

@@ -94,7 +94,11 @@ class Holding:
         now_ns = self._clock.monotonic_ns()
         if self._renewed_ns is None or now_ns - self._renewed_ns >= self._lease_ns // _PARTS:
             unix_ns = self._clock.unix_ns()
-            leases = await self._outbox.lease(self._holder, now_ns=unix_ns, until_ns=unix_ns + self._lease_ns)
+            # After a time without the store all leases have run out, and every worker comes back for its own.
+            late = self._renewed_ns is not None and now_ns - self._renewed_ns >= self._lease_ns
+            leases = await self._outbox.lease(
+                self._holder, now_ns=unix_ns, until_ns=unix_ns + self._lease_ns, take=not (late and self.leases)
+            )
             self._renewed_ns = now_ns
             if leases != self.leases:
                 self._version = None

@@ -1,7 +1,8 @@
 """Writes what became of ticks: every attempt to the log, and to the endpoint whether it fails.
 
-Ticks do not wait for the log, and the log does not wait for ever: beyond a bound attempts are left
-out of it, and counted. Their payloads are not kept: they are of their moment, and never sent again.
+It is written behind. Where the store is slower than the endpoints, ticks wait for it (`has_room`),
+and are folded meanwhile like those of a slow endpoint. Their payloads are not kept: they are of
+their moment, and never sent again.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from trinity_core.backoff import Backoff
 from trinity_core.errors import Reason, TrinityError
 from trinity_core.webhook_payload import TICK
 from trinity_core.webhook_retry import Next, Outcome, RetryPolicy
-from trinity_core.webhook_store import Lease, Outbox, Result
+from trinity_core.webhook_store import Outbox, Result
 from trinity_core.webhooks import (
     Attempt,
     Delivery,
@@ -46,25 +47,43 @@ class TickLog:
         *,
         outbox: Outbox,
         disabled: Callable[[Lane, DisableReason], None],
+        freed: Callable[[], None],
         policy: RetryPolicy,
         clock: Clock,
         waiting_max: int,
         backoff: Backoff,
     ) -> None:
-        """`disabled` hears that an endpoint was given up; `waiting_max` 0: attempts of ticks are not logged."""
+        """Nothing waits yet.
+
+        Args:
+            outbox: where it is written.
+            disabled: hears that an endpoint was given up.
+            freed: hears that there is room again.
+            policy: when an endpoint is given up.
+            clock: times.
+            waiting_max: most attempts that wait; 0: attempts of ticks are not logged.
+            backoff: waits while the store cannot be used.
+        """
         self._outbox = outbox
         self._disabled = disabled
+        self._freed = freed
         self._policy = policy
         self._clock = clock
         self._waiting_max = waiting_max
         self._backoff = backoff
-        self._waiting: deque[tuple[Lease, Delivery, Attempt]] = deque()
+        self._waiting: deque[tuple[Delivery, Attempt]] = deque()
         self._verdicts: dict[str, tuple[Lane, Result]] = {}
         self._tries: dict[str, tuple[str, int]] = {}
-        self._told_left_out = 0
         self._wake = asyncio.Event()
-        self.left_out = 0
-        """Attempts that are not in the log."""
+
+    @property
+    def waiting(self) -> int:
+        """Attempts that wait to be written."""
+        return len(self._waiting)
+
+    def has_room(self, under_way: int) -> bool:
+        """Whether an attempt more can be logged, besides those that are under way."""
+        return self._waiting_max == 0 or len(self._waiting) + under_way < self._waiting_max
 
     def add(self, pushed: Pushed) -> None:
         """A batch was sent."""
@@ -80,8 +99,7 @@ class TickLog:
         state = DeliveryState.DELIVERED if delivered else DeliveryState.FAILED
         self._judge(lane, attempt, state, stale=sent.stale)
         self._wake.set()
-        if len(self._waiting) >= self._waiting_max:
-            self.left_out += self._waiting_max > 0
+        if self._waiting_max == 0:
             return
         delivery = Delivery(
             delivery=name,
@@ -100,7 +118,7 @@ class TickLog:
             last_status=sent.status,
             last_outcome=sent.outcome,
         )
-        self._waiting.append((lane.lease, delivery, attempt))
+        self._waiting.append((delivery, attempt))
 
     def forget(self, endpoint: str) -> None:
         """The worker does not see to an endpoint any more."""
@@ -121,9 +139,6 @@ class TickLog:
                     log.warning("ticks are not logged now: %s", error.message)
                 self._wake.set()
                 await self._clock.sleep(self._backoff.failed_s())
-            if self.left_out > self._told_left_out:
-                log.warning("%d attempts of ticks were left out of the log", self.left_out - self._told_left_out)
-                self._told_left_out = self.left_out
 
     async def flush(self) -> None:
         """Write what waits. Raises TrinityError."""
@@ -135,20 +150,16 @@ class TickLog:
                 self._disabled(lane, result.disable)
         while self._waiting:
             entries = [self._waiting[at] for at in range(min(_BATCH, len(self._waiting)))]
-            by_lease: dict[Lease, list[tuple[Delivery, Attempt]]] = {}
-            for lease, delivery, attempt in entries:
-                by_lease.setdefault(lease, []).append((delivery, attempt))
-            parts = [
-                (lease, told[at : at + _ROWS]) for lease, told in by_lease.items() for at in range(0, len(told), _ROWS)
-            ]
+            parts = [entries[at : at + _ROWS] for at in range(0, len(entries), _ROWS)]
             # What was written before one fails is written again, which changes nothing.
             await asyncio.gather(*(self._write(parts[at::_WRITERS]) for at in range(_WRITERS)))
             for _ in entries:
                 self._waiting.popleft()
+            self._freed()
 
-    async def _write(self, parts: Sequence[tuple[Lease, Sequence[tuple[Delivery, Attempt]]]]) -> None:
-        for lease, told in parts:
-            await self._unless_lost(self._outbox.log(lease, told))
+    async def _write(self, parts: Sequence[Sequence[tuple[Delivery, Attempt]]]) -> None:
+        for part in parts:
+            await self._outbox.log(part)
 
     async def _unless_lost(self, write: Coroutine[Any, Any, None]) -> None:
         try:

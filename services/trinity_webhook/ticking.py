@@ -75,13 +75,18 @@ class TickDesk:
         pushed: Callable[[Pushed], None],
         clock: Clock,
         in_flight_max: int,
+        has_room: Callable[[int], bool] = lambda _: True,
     ) -> None:
-        """`pushed` hears of every batch that was sent; it must be quick and must not raise."""
+        """`pushed` hears of every batch that was sent; it must be quick and must not raise.
+
+        `has_room` says whether one more can be logged besides those under way; `go_on` ends the wait for it.
+        """
         self._courier = courier
         self._counts = counts
         self._pushed = pushed
         self._clock = clock
         self._in_flight_max = in_flight_max
+        self._has_room = has_room
         self._bodies = TickBodies(bodies_max=_BODIES_MAX)
         self._seats: dict[str, _Seat] = {}
         self._routes: Routes[tuple[_Seat, TickRule]] = Routes()
@@ -148,6 +153,10 @@ class TickDesk:
         if seat is not None and not seat.marked:
             self._mark(seat)
 
+    def go_on(self) -> None:
+        """There may be room in the log again."""
+        self._wake.set()
+
     def pause(self, *, paused: bool) -> None:
         """Send nothing from now on, or go on."""
         self.paused = paused
@@ -181,7 +190,7 @@ class TickDesk:
         # Those that are ready have a place each, in the order in which they became so; and not
         # too many begin at once, so that nobody else of this loop has to wait for long.
         looks = 0
-        while self._ready and len(self._tasks) < self._in_flight_max and not self.paused:
+        while self._may_begin():
             looks += 1
             if looks > _LOOKS_MAX:
                 self._wake.set()
@@ -189,6 +198,10 @@ class TickDesk:
             seat = self._ready.popleft()
             seat.marked = False
             self._look(seat, now_ns)
+
+    def _may_begin(self) -> bool:
+        under_way = len(self._tasks)
+        return bool(self._ready) and under_way < self._in_flight_max and not self.paused and self._has_room(under_way)
 
     def _look(self, seat: _Seat, now_ns: int) -> None:
         due_ns = seat.board.due_ns()

@@ -47,7 +47,7 @@ class WebhookWorkerConfig:
     alerts_waiting_max: int = 10_000
     """Most alerts that wait to be stored; beyond it rules wait, each with the newest price."""
     log_waiting_max: int = 20_000
-    """Most attempts of ticks that wait to be logged; beyond it they are counted in a warning and not logged."""
+    """Most attempts of ticks that wait to be logged; beyond it ticks wait, and are folded. 0: they are not logged."""
     drain_ms: int = 5_000
     """How long deliveries under way may take to finish once the worker stops."""
     https: SenderConfig = field(default_factory=SenderConfig)
@@ -65,7 +65,7 @@ class WebhookWorkerConfig:
                 ipaddress.ip_network(text)
             except ValueError:
                 raise ValueError(f"refused_networks: {text[:64]!r} is no network such as 203.0.113.0/24") from None
-        _between("lease_ms", self.lease_ms, 500, 60_000)
+        _between("lease_ms", self.lease_ms, 500, 600_000)
         _between("poll_ms", self.poll_ms, 50, 60_000)
         _between("claim_ms", self.claim_ms, 20, 60_000)
         _between("states_ms", self.states_ms, 100, 600_000)

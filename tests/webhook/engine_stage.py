@@ -46,7 +46,7 @@ from trinity_webhook.worker_config import WebhookWorkerConfig
 S = 10**9
 SECRET = SecretValue(Scheme.V1, bytes(range(32)))
 KEY = "0c7bgy9rbydg"
-SELDOM: dict[str, Any] = {"log_waiting_max": 0, "lease_ms": 60_000, "poll_ms": 60_000, "claim_ms": 60_000}
+SELDOM: dict[str, Any] = {"log_waiting_max": 0, "lease_ms": 600_000, "poll_ms": 60_000, "claim_ms": 60_000}
 """Settings for days of virtual time."""
 GOOD = Sent(outcome=Outcome.DELIVERED, status=200)
 BAD = Sent(outcome=Outcome.REFUSED, status=500, error="the answer is 500")

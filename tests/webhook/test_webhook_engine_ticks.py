@@ -5,15 +5,18 @@ from __future__ import annotations
 import itertools
 import random
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from decimal import Decimal
 
 import pytest
 
 from jumping_time import run_jumping
+from trinity_core.errors import Reason, TrinityError
 from trinity_core.usage import Outcome as Use
+from trinity_core.webhook_memory_outbox import MemoryOutbox
 from trinity_core.webhook_retry import Outcome
 from trinity_core.webhook_rules import Interval, Moved
-from trinity_core.webhooks import DeliveryClass, DeliveryState
+from trinity_core.webhooks import Attempt, Delivery, DeliveryClass, DeliveryState
 from trinity_webhook.engine import Engine
 from trinity_webhook.sending import Sent
 from webhook.engine_stage import BAD, GOOD, KEY, SELDOM, Arrival, EngineStage, S
@@ -221,6 +224,49 @@ def test_every_attempt_is_logged_and_what_was_taken_is_counted_under_a_key_of_it
             (KEY, 1, "PushTick", "BTC", int(Use.SERVED)): 1,
             (KEY, 1, "PushTick", "ETH", int(Use.SERVED)): 1,
         }
+
+    run_jumping(play())
+
+
+class SlowOutbox(MemoryOutbox):
+    """Takes `pause_s` for every part of the log, or does not take it at all."""
+
+    def __init__(self, stage: EngineStage) -> None:
+        super().__init__(stage.tables)
+        self._clock = stage.clock
+        self.pause_s = 1.0
+        self.is_down = False
+
+    async def log(self, entries: Sequence[tuple[Delivery, Attempt]]) -> None:
+        await self._clock.sleep(self.pause_s)
+        if self.is_down:
+            raise TrinityError(Reason.STORE_UNAVAILABLE, "the store is down")
+        await super().log(entries)
+
+
+def test_ticks_wait_for_a_log_that_is_slower_than_they_are_and_every_attempt_is_in_it() -> None:
+    async def play() -> None:
+        stage = EngineStage(log_waiting_max=20)
+        stage.outbox = outbox = SlowOutbox(stage)
+        endpoints = [stage.endpoint() for _ in range(5)]
+        for endpoint in endpoints:
+            stage.subscription(endpoint, assets=["BTC"])
+        offered = 0
+        async with stage.running() as engine:
+            for step in range(3_000):
+                outbox.is_down = 500 <= step < 1_000
+                offered += 1
+                stage.price("BTC", offered)
+                await stage.clock.sleep(0.05)
+                assert engine.tick_log.waiting <= 20
+                if outbox.is_down and step > 600:
+                    assert engine.ticks.in_flight == 0, "nothing is sent that could not be logged"
+            await stage.clock.sleep(5)
+        for endpoint in endpoints:
+            assert told(taken(stage, endpoint.endpoint)) == {"BTC": offered}, "what waited was folded"
+        logged = sum(len(stage.tables.attempts[name]) for name in stage.tables.deliveries)
+        assert logged == len(stage.sender.arrivals)
+        assert 500 < logged < 5 * offered / 2
 
     run_jumping(play())
 

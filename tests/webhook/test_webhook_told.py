@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from decimal import Decimal
 
 import pytest
@@ -130,5 +131,31 @@ def test_an_engine_tells_that_an_endpoint_is_left_alone_and_until_when() -> None
             assert activity.ready_time_ns is not None
             assert 0 < activity.ready_time_ns - activity.time_ns <= 60 * S
             assert activity.ticks_failed == len(stage.sender.arrivals)
+
+    run_jumping(play())
+
+
+def test_an_endpoint_that_comes_back_under_another_lease_is_told_of_once_with_all_that_was_seen() -> None:
+    async def play() -> None:
+        stage = EngineStage()
+        endpoint = stage.endpoint()
+        stage.subscription(endpoint)
+        told: list[Seen] = []
+
+        async def see(seen: Sequence[Seen]) -> None:
+            assert len({each.endpoint for each in seen}) == len(seen)
+            told.extend(seen)
+
+        stage.outbox.see = see  # type: ignore[method-assign]
+        async with stage.running() as engine:
+            stage.price("BTC", 1)
+            await stage.clock.sleep(0.1)
+            await stage.outbox.end_lease(engine.holder)
+            engine.holding.wake()
+            await stage.clock.sleep(1.0)
+            stage.price("BTC", 2)
+            await stage.clock.sleep(5)
+        assert len(stage.sender.arrivals) == 2
+        assert told[0].activity.ticks_delivered == 2, "two lanes, told as one"
 
     run_jumping(play())
