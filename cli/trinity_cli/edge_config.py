@@ -103,9 +103,10 @@ def _https(edge: Edge, behind: Behind) -> dict[str, Any]:
     manager = {
         "@type": _type("filters.network.http_connection_manager.v3.HttpConnectionManager"),
         "stat_prefix": "https",
-        # The peer is the client: its address is appended to X-Forwarded-For, and the targets believe us.
+        # The peer is the client. Its address is appended to X-Forwarded-For below, and the targets believe us: what
+        # Envoy appends by itself for a client on this machine is another address of the machine.
         "use_remote_address": True,
-        "xff_num_trusted_hops": 0,
+        "skip_xff_append": True,
         # The targets speak for themselves.
         "server_header_transformation": "PASS_THROUGH",
         "generate_request_id": False,
@@ -156,6 +157,12 @@ def _host(kind: str, name: str) -> dict[str, Any]:
         "name": kind,
         "domains": [name, f"{name}:*"],
         "routes": [{"match": {"prefix": "/"}, "route": route}],
+        "request_headers_to_add": [
+            {
+                "header": {"key": "x-forwarded-for", "value": "%DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT%"},
+                "append_action": "APPEND_IF_EXISTS_OR_ADD",
+            }
+        ],
         "request_headers_to_remove": ["x-envoy-internal", "x-envoy-external-address"],
     }
 
