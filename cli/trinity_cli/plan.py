@@ -139,7 +139,8 @@ def _prices(places: Places, *, venues: Venues, seed: int, stores: Sequence[str])
         "mirror": {"url": places.valkey_url},
     }
     if places.grpc:
-        price["public"] = {"listen": places.grpc, "admission": _admission(places)}
+        proxies = {"trusted_proxies": list(places.proxies)} if places.proxies else {}
+        price["public"] = {"listen": places.grpc, "admission": _admission(places), **proxies}
     planned.append(Role("price", "price", price, tuple(name for name in stores if name == "valkey")))
     return planned
 

@@ -57,7 +57,11 @@ def mesh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mesh]:
 @pytest.fixture(scope="module")
 def bound(mesh: Mesh) -> str:
     """A key for callers from CLIENT alone."""
-    done = mesh.cli("key", "create", "--associate", "demo", "--network", f"{CLIENT}/32", "--scope", "prices.read")
+    return key_for(mesh, CLIENT)
+
+
+def key_for(mesh: Mesh, address: str) -> str:
+    done = mesh.cli("key", "create", "--associate", "demo", "--network", f"{address}/32", "--scope", "prices.read")
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 
@@ -108,7 +112,7 @@ def test_the_line_that_is_printed_works_when_it_is_pasted(mesh: Mesh) -> None:
     assert json.loads(done.stdout)["asset"] == "BTC", done.stderr
 
 
-async def test_grpc_passes_through_the_edge_with_its_errors(mesh: Mesh) -> None:
+async def test_grpc_passes_through_the_edge_with_its_errors_and_its_callers_address(mesh: Mesh, bound: str) -> None:
     edge = mesh.facts["edge"]
     trust = grpc.ssl_channel_credentials(authority(mesh))
     options = [("grpc.ssl_target_name_override", edge["hosts"]["grpc"])]
@@ -126,6 +130,21 @@ async def test_grpc_passes_through_the_edge_with_its_errors(mesh: Mesh) -> None:
         async with asyncio.timeout(30):
             assert await stream.read()
         stream.cancel()
+
+        async def code(key: str) -> grpc.StatusCode:
+            try:
+                await stub.GetPrice(request, metadata=[("authorization", f"Bearer {key}")], timeout=10)
+            except grpc.aio.AioRpcError as error:
+                return error.code()
+            return grpc.StatusCode.OK
+
+        # The caller's own address counts, which is not the one that the edge calls from.
+        own = await asyncio.to_thread(key_for, mesh, "127.0.0.1")
+        async with asyncio.timeout(30):
+            while await code(own) is grpc.StatusCode.UNAUTHENTICATED:  # the service hears of a new key within a second
+                pass
+        assert await code(own) is grpc.StatusCode.OK
+        assert await code(bound) is grpc.StatusCode.PERMISSION_DENIED
 
 
 def test_datagrams_pass_through_the_edge(mesh: Mesh) -> None:
