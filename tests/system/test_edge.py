@@ -74,11 +74,20 @@ def authority(mesh: Mesh) -> bytes:
     return Path(mesh.facts["edge"]["ca"]).read_bytes()
 
 
-def ask(mesh: Mesh, url: str, key: str, *, source: str = "127.0.0.1", name: str = "", **headers: str) -> httpx.Response:
+def ask(
+    mesh: Mesh,
+    url: str,
+    key: str,
+    *,
+    source: str = "127.0.0.1",
+    name: str = "",
+    timeout_s: float = 10,
+    **headers: str,
+) -> httpx.Response:
     """A GET from `source`; with `name` as host name over TLS."""
     transport = httpx.HTTPTransport(verify=trusting(mesh), local_address=source)
     sent = {"Authorization": f"Bearer {key}", **({"Host": name} if name else {}), **headers}
-    with httpx.Client(transport=transport, timeout=10) as client:
+    with httpx.Client(transport=transport, timeout=timeout_s) as client:
         return client.get(url, headers=sent, extensions={"sni_hostname": name} if name else {})
 
 
@@ -216,7 +225,7 @@ async def test_a_websocket_passes_through_the_edge(mesh: Mesh, way: str) -> None
 def test_a_gateway_that_hangs_is_taken_out_and_comes_back(mesh: Mesh) -> None:
     def outcome() -> int:
         try:
-            return at_edge(mesh, "prices", "/healthz", mesh.key).status_code
+            return at_edge(mesh, "prices", "/healthz", mesh.key, timeout_s=2).status_code
         except httpx.TimeoutException:
             return 0
 
