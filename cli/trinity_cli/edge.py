@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import shutil
@@ -14,10 +15,11 @@ from typing import Any, Final, TypeVar
 
 import click
 
+from trinity_admission.networks import address_of
 from trinity_cli.edge_certificate import CertificateFiles, make_certificate
-from trinity_cli.edge_config import Behind, Edge, configuration
+from trinity_cli.edge_config import Behind, Edge, configuration, host_names
 from trinity_cli.plan import Places
-from trinity_cli.ports import HeldPort, find_udp, hold_tcp
+from trinity_cli.ports import find_udp, hold_tcp
 from trinity_core.errors import Reason, TrinityError
 from trinity_mesh.clock import Clock
 from trinity_mesh.process import write_json
@@ -137,23 +139,28 @@ class EdgePorts:
     """`source` is none that the system would choose by itself."""
 
 
-def find_edge_ports(settings: EdgeSettings, host: str) -> EdgePorts:
-    """Find every port. They cannot be held, for Envoy must bind them. Raises TrinityError naming the option."""
+def take_edge_ports(settings: EdgeSettings, host: str, held: contextlib.ExitStack) -> EdgePorts:
+    """Take every port until `held` is closed; those for datagrams are only found. Raises TrinityError with the option."""
+    if address_of(host) is None:
+        raise TrinityError(
+            Reason.BACKEND_UNAVAILABLE, f"--edge needs an address to listen on, and --host {host} is a name"
+        )
 
     def tcp(port: int, option: str) -> str:
-        held = hold_tcp(host, port, option=option)
-        held.release()
-        return held.address
-
-    def udp(port: int, option: str) -> HeldPort:
-        return find_udp(host, port, option=option)
+        taken = hold_tcp(host, port, option=option)
+        if sys.platform == "linux":
+            held.callback(taken.release)
+        else:
+            # Elsewhere Envoy does not share ports.
+            taken.release()
+        return taken.address
 
     own = sys.platform == "linux" and host in (_LOOPBACK, "0.0.0.0")  # noqa: S104 - compared, not bound
     return EdgePorts(
         https=tcp(settings.port, "--edge-port"),
         privatelink=tcp(settings.privatelink_port, "--edge-privatelink-port"),
-        udp=udp(settings.udp_port, "--edge-udp-port").address,
-        udp_reports=udp(settings.udp_report_port, "--edge-udp-report-port").address,
+        udp=find_udp(host, settings.udp_port, option="--edge-udp-port").address,
+        udp_reports=find_udp(host, settings.udp_report_port, option="--edge-udp-report-port").address,
         domain=settings.domain,
         source=_OWN_LOOPBACK if own else _reached(host),
         chosen=own,
@@ -206,10 +213,9 @@ def edge_spec(
 
 def edge_facts(ports: EdgePorts, data_dir: Path) -> dict[str, Any]:
     """What the ready file tells of the edge."""
-    names = Edge("", "", "", "", ports.domain, "", "", "").names
     return {
         "https": ports.https,
-        "hosts": dict(names),
+        "hosts": host_names(ports.domain),
         "ca": str(data_dir / "edge" / "ca.pem"),
         "udp": ports.udp,
         "udp_reports": ports.udp_reports,
@@ -233,7 +239,7 @@ def edge_lines(edge: Mapping[str, Any], key: str) -> tuple[list[str], list[str]]
 
 
 def _certificate(ports: EdgePorts, data_dir: Path, clock: Clock) -> CertificateFiles:
-    names = [*Edge("", "", "", "", ports.domain, "", "", "").names.values(), f"privatelink.{ports.domain}"]
+    names = [*host_names(ports.domain).values(), f"privatelink.{ports.domain}"]
     hosts = {_reachable(address).rpartition(":")[0].strip("[]") for address in (ports.https, ports.privatelink)}
     now = datetime.fromtimestamp(clock.unix_ns() // 1_000_000_000, UTC)
     return make_certificate(data_dir / "edge", [*names, ports.domain, *sorted(hosts)], now=now)

@@ -38,11 +38,6 @@ class Edge:
     source: str = ""
     """Address that connections to the targets come from; empty: whatever the system chooses."""
 
-    @property
-    def names(self) -> Mapping[str, str]:
-        """The host name of each kind of target."""
-        return {kind: f"{word}.{self.domain}" for kind, word in _WORDS.items()}
-
 
 @dataclass(frozen=True, slots=True)
 class Behind:
@@ -56,6 +51,11 @@ class Behind:
     udp_reports: Sequence[str] = ()
     """In the order of `reports`."""
     privatelink: Sequence[str] = ()
+
+
+def host_names(domain: str) -> dict[str, str]:
+    """The host name of each kind of target that TLS leads to."""
+    return {kind: f"{word}.{domain}" for kind, word in _WORDS.items()}
 
 
 def configuration(edge: Edge, behind: Behind) -> dict[str, Any]:
@@ -100,6 +100,7 @@ def configuration(edge: Edge, behind: Behind) -> dict[str, Any]:
 
 def _https(edge: Edge, behind: Behind) -> dict[str, Any]:
     kinds = {"prices": behind.prices, "reports": behind.reports, "grpc": behind.grpc}
+    names = host_names(edge.domain)
     manager = {
         "@type": _type("filters.network.http_connection_manager.v3.HttpConnectionManager"),
         "stat_prefix": "https",
@@ -125,7 +126,7 @@ def _https(edge: Edge, behind: Behind) -> dict[str, Any]:
         "upgrade_configs": [{"upgrade_type": "websocket"}],
         "route_config": {
             "virtual_hosts": [
-                *(_host(kind, edge.names[kind]) for kind, targets in kinds.items() if targets),
+                *(_host(kind, names[kind]) for kind, targets in kinds.items() if targets),
                 {"name": "unknown", "domains": ["*"], "routes": [_UNKNOWN]},
             ]
         },

@@ -16,7 +16,7 @@ from typing import Any
 
 from trinity_cli.banner import banner
 from trinity_cli.database import NEED_DATABASE, Database
-from trinity_cli.edge import EdgeSettings, edge_facts, edge_spec, find_edge_ports
+from trinity_cli.edge import EdgeSettings, edge_facts, edge_spec, take_edge_ports
 from trinity_cli.exits import Exit
 from trinity_cli.modes import Part
 from trinity_cli.plan import Places, Venues, roles, spec_of
@@ -109,7 +109,7 @@ async def run_mesh(
             resolve_valkey(config=config, on_note=progress.note, **where),
         )
         stores = {"postgres": postgres, "valkey": valkey}
-        edge = None if settings.edge is None else find_edge_ports(settings.edge, settings.host)
+        edge = None if settings.edge is None else take_edge_ports(settings.edge, settings.host, held)
         urls = {name: store.url for name, store in stores.items()}
         places = _places(settings, ports, sockets, urls, proxies=(edge.source,) if edge else ())
         secret = make_secrets(places.secrets_file)

@@ -19,7 +19,7 @@ from typing import Any
 import httpx
 import pytest
 
-from trinity_cli.edge import envoy_program, take_edge_options
+from trinity_cli.edge import EdgeSettings, envoy_program, take_edge_options, take_edge_ports
 from trinity_cli.edge_certificate import make_certificate
 from trinity_cli.edge_config import VPC_ENDPOINT, Behind, Edge, configuration
 from trinity_core.errors import TrinityError
@@ -282,3 +282,18 @@ def test_the_private_listener_tells_whose_connection_it_passes_on(tmp_path: Path
         assert got[header.length :] == b"hello"
         # A health check is the balancer's own connection.
         assert all(one == b"" or read_proxy_header(one) is not None for one in taken)
+
+
+@with_envoy
+def test_an_edge_takes_its_ports_and_names_the_option_of_one_that_is_taken() -> None:
+    settings = EdgeSettings(
+        program=envoy_program(), port=0, udp_port=0, udp_report_port=0, privatelink_port=0, domain="localhost"
+    )
+    with contextlib.ExitStack() as held:
+        ports = take_edge_ports(settings, "127.0.0.1", held)
+        assert ports.https != ports.privatelink
+        with pytest.raises(TrinityError, match="--edge-privatelink-port"):
+            taken = int(ports.https.rpartition(":")[2])
+            take_edge_ports(replace(settings, privatelink_port=taken), "127.0.0.1", held)
+        with pytest.raises(TrinityError, match="--host localhost is a name"):
+            take_edge_ports(settings, "localhost", held)
