@@ -140,7 +140,10 @@ class EdgePorts:
 
 
 def take_edge_ports(settings: EdgeSettings, host: str, held: contextlib.ExitStack) -> EdgePorts:
-    """Take every port until `held` is closed; those for datagrams are only found. Raises TrinityError with the option."""
+    """Take every port until `held` is closed; those for datagrams are only found.
+
+    Raises TrinityError naming the option whose port is taken.
+    """
     if address_of(host) is None:
         raise TrinityError(
             Reason.BACKEND_UNAVAILABLE, f"--edge needs an address to listen on, and --host {host} is a name"

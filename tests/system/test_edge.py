@@ -158,10 +158,12 @@ async def test_grpc_passes_through_the_edge_with_its_errors_and_its_callers_addr
 
 def test_datagrams_pass_through_the_edge(mesh: Mesh) -> None:
     edge = mesh.facts["edge"]
-    done = mesh.cli("udp", "BTC", "--address", edge["udp"], "--json")
-    assert json.loads(done.stdout)["results"][0]["asset"] == "BTC", done.stderr
-    done = mesh.cli("udp", "--usage", "--address", edge["udp_reports"], "--json")
-    assert "billedToday" in json.loads(done.stdout), done.stderr
+    done = mesh.cli("udp", "BTC", "--address", edge["udp"], "--json", "--timeout", "5s")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert json.loads(done.stdout)["results"][0]["asset"] == "BTC"
+    done = mesh.cli("udp", "--usage", "--address", edge["udp_reports"], "--json", "--timeout", "5s")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "billedToday" in json.loads(done.stdout)
 
 
 def test_the_edge_is_believed_about_its_clients_and_nobody_else_is(mesh: Mesh, bound: str) -> None:
@@ -229,10 +231,15 @@ def test_a_gateway_that_hangs_is_taken_out_and_comes_back(mesh: Mesh) -> None:
         except httpx.TimeoutException:
             return 0
 
+    def checked() -> str:
+        return next(line for line in mesh.cli("check").stdout.splitlines() if line.startswith("edge "))
+
+    assert "  ok  " in checked()
     pid = mesh.refresh()["pids"]["gateway-1"]
     os.kill(pid, signal.SIGSTOP)
     try:
         wait_until(lambda: outcome() == 503)
+        assert "FAILED  status 503" in checked()
     finally:
         os.kill(pid, signal.SIGCONT)
     wait_until(lambda: outcome() == 200)
