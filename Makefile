@@ -24,6 +24,7 @@ check: setup  ## format, lint, types, import contracts, contracts, generated cod
 	@PYTHONPATH=gen:mesh:services:gateway:feeds:cli $(BIN)/lint-imports --no-cache
 	@$(BIN)/python scripts/generate.py --check
 	@$(BIN)/python scripts/settings_page.py --check
+	@$(BIN)/python scripts/edge_file.py --check
 	@$(BIN)/python scripts/performance_page.py --check
 	@$(BIN)/python benchmarks/capacity.py --check
 	@$(BIN)/hadolint deploy/Dockerfile
@@ -42,10 +43,11 @@ setup: $(READY)  ## make .venv with everything in requirements.lock
 $(READY): requirements.lock pyproject.toml scripts/setup.py
 	@$(PYTHON) scripts/setup.py --venv $(VENV) --ready $(READY)
 
-gen: setup  ## make gen/ from protos/, and docs/configuration.md from the settings
+gen: setup  ## make gen/ from protos/, docs/configuration.md from the settings, deploy/envoy from the edge's code
 	@$(BIN)/buf format -w protos
 	@$(BIN)/python scripts/generate.py
 	@$(BIN)/python scripts/settings_page.py
+	@$(BIN)/python scripts/edge_file.py
 
 format: setup  ## format and mend what can be mended
 	@$(BIN)/ruff format .

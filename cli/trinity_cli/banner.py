@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from trinity_cli.edge import edge_lines
+
 
 def banner(facts: Mapping[str, Any], seconds: float) -> str:
     """The text for the facts of a ready file."""
@@ -23,6 +25,10 @@ def banner(facts: Mapping[str, Any], seconds: float) -> str:
         lines.append(f"  gRPC      {name:<8} {address}")
     if "grpc_public" in facts:
         lines.append(f"  gRPC      with a key, prices: {facts['grpc_public']}")
+    if "edge" in facts:
+        where, more = edge_lines(facts["edge"], key)
+        lines += where
+        tries += more
     if tries:
         lines += ["", *tries]
         if "key" not in facts:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import http.client
 import os
+import ssl
 from collections.abc import Awaitable
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,6 +110,8 @@ async def _look(asset: str, address: str | None, ready_file: Path | None) -> lis
     if target.reports:
         question = "/reports/summary" if target.key else "/readyz"
         checks.append(_http("reports", target.reports, target.key, question))
+    if target.edge:
+        checks.append(_edge(target))
     if target.udp:
         checks.append(_udp(target, asset))
     return findings + list(await asyncio.gather(*checks))
@@ -206,6 +209,30 @@ async def _http(name: str, address: str, key: str, path: str) -> Finding:
     if status != http.HTTPStatus.OK:
         return Finding(name, Exit.UNAVAILABLE, f"status {status} at {address}", "look at the gateway's log")
     return Finding(name, Exit.OK, f"status {status} at {address}")
+
+
+async def _edge(target: Target) -> Finding:
+    """Whether a question gets through the edge to a gateway."""
+    try:
+        status = await asyncio.to_thread(_edge_status, target)
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        return Finding("edge", Exit.UNREACHABLE, f"nothing answers at {target.edge}: {error}", "look at the edge's log")
+    told = f"status {status} at {target.edge} for {target.edge_host}"
+    if status != http.HTTPStatus.OK:
+        return Finding("edge", Exit.UNAVAILABLE, told, "no gateway behind it is well; look at the gateway's log")
+    return Finding("edge", Exit.OK, told)
+
+
+def _edge_status(target: Target) -> int:
+    host, _, port = target.edge.rpartition(":")
+    trust = ssl.create_default_context(cafile=target.edge_ca)
+    host = {"0.0.0.0": "127.0.0.1", "[::]": "::1"}.get(host, host.strip("[]"))  # noqa: S104 - compared, not bound
+    connection = http.client.HTTPSConnection(host, int(port), timeout=_HTTP_S, context=trust)
+    try:
+        connection.request("GET", "/readyz", headers={"Host": target.edge_host})
+        return connection.getresponse().status
+    finally:
+        connection.close()
 
 
 def _http_status(address: str, key: str, path: str) -> int:

@@ -42,6 +42,12 @@ def mesh_options(*, venues: Venues, data_dir: str) -> Callable[[F], F]:
             "--grpc-port", type=_PORT, help="Port of prices for gRPC callers with a key. [default: none is open]"
         ),
         click.option(
+            "--privatelink-port",
+            type=_PORT,
+            help="Port of prices over HTTP for balancers that write PROXY protocol v2, which bridge.trusted_proxies "
+            "names. [default: none is open]",
+        ),
+        click.option(
             "--data-dir",
             type=click.Path(path_type=Path, file_okay=False),
             default=lambda: Path(os.environ.get("TRINITY_DATA_DIR") or data_dir),

@@ -44,6 +44,10 @@ class Places:
     postgres_url: str
     valkey_url: str
     secrets_file: Path
+    privatelink: str = ""
+    """Where balancers of PrivateLink reach prices; empty for nowhere."""
+    proxies: tuple[str, ...] = ()
+    """Networks of proxies of this mesh's own, which the gateways believe about a client's address."""
 
     def socket(self, part: str) -> str:
         """Where a part answers gRPC: "feed", "price", "account", "usage" or "report"."""
@@ -135,7 +139,8 @@ def _prices(places: Places, *, venues: Venues, seed: int, stores: Sequence[str])
         "mirror": {"url": places.valkey_url},
     }
     if places.grpc:
-        price["public"] = {"listen": places.grpc, "admission": _admission(places)}
+        proxies = {"trusted_proxies": list(places.proxies)} if places.proxies else {}
+        price["public"] = {"listen": places.grpc, "admission": _admission(places), **proxies}
     planned.append(Role("price", "price", price, tuple(name for name in stores if name == "valkey")))
     return planned
 
@@ -167,6 +172,8 @@ def _gateway(places: Places, parts: frozenset[Part]) -> dict[str, Any]:
         "webhook": places.socket("webhook") if Part.PRICES in parts else "",
         "http": places.http,
         "reports_http": places.reports,
+        "privatelink_http": places.privatelink,
+        **({"bridge": {"trusted_proxies": list(places.proxies)}} if places.proxies else {}),
         "udp": {"listen": [places.udp], "reuse_port": True},
         "reports_udp": {"listen": [places.udp_reports], "reuse_port": True},
         "admission": _admission(places),

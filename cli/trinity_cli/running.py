@@ -16,6 +16,7 @@ from typing import Any
 
 from trinity_cli.banner import banner
 from trinity_cli.database import NEED_DATABASE, Database
+from trinity_cli.edge import EdgeSettings, edge_facts, edge_spec, take_edge_ports
 from trinity_cli.exits import Exit
 from trinity_cli.modes import Part
 from trinity_cli.plan import Places, Venues, roles, spec_of
@@ -54,6 +55,10 @@ class MeshSettings:
     """gRPC address of another machine's price service, for webhook workers without feeds of their own."""
     env: str | None
     """The word in the text of new keys; None for the account service's own setting."""
+    privatelink_port: int | None = None
+    """Port for balancers of PrivateLink; None for none."""
+    edge: EdgeSettings | None = None
+    """Envoy before it all; None for none."""
     logs: str = "files"
     """"stderr": what the processes print goes there as well as to their files."""
 
@@ -104,7 +109,9 @@ async def run_mesh(
             resolve_valkey(config=config, on_note=progress.note, **where),
         )
         stores = {"postgres": postgres, "valkey": valkey}
-        places = _places(settings, ports, sockets, {name: store.url for name, store in stores.items()})
+        edge = None if settings.edge is None else take_edge_ports(settings.edge, settings.host, held)
+        urls = {name: store.url for name, store in stores.items()}
+        places = _places(settings, ports, sockets, urls, proxies=(edge.source,) if edge else ())
         secret = make_secrets(places.secrets_file)
         database = Database(config.postgres, url=places.postgres_url, keys=keys, pepper=secret.pepper, clock=clock)
         plan = roles(
@@ -127,8 +134,14 @@ async def run_mesh(
             )
             for role in plan
         ]
+        if settings.edge is not None and edge is not None:
+            behind = [role.name for role in plan if role.role in ("gateway", "price")]
+            specs.append(edge_spec(settings.edge, edge, places, depends_on=behind, environ=dict(environ), clock=clock))
         ready_files = [settings.data_dir / "ready.json", *([settings.ready_file] if settings.ready_file else [])]
-        teller = _ReadyFiles(ready_files, _facts(settings, places, [role.name for role in plan], list(keys)))
+        facts = _facts(settings, places, [role.name for role in plan], list(keys))
+        if edge is not None:
+            facts["edge"] = edge_facts(edge, settings.data_dir)
+        teller = _ReadyFiles(ready_files, facts)
         held.callback(teller.remove)
 
         def on_event(event: Event) -> None:
@@ -260,13 +273,22 @@ def _ports(settings: MeshSettings, held: contextlib.ExitStack) -> dict[str, Held
             # gRPC shares no port, so this one cannot be held, only found.
             taken["grpc"] = hold_tcp(host, settings.grpc_port, option="--grpc-port")
             taken["grpc"].release()
+        if settings.privatelink_port is not None:
+            take("privatelink", hold_tcp(host, settings.privatelink_port, option="--privatelink-port"))
     if Part.REPORTS in settings.parts:
         take("reports", hold_tcp(host, settings.report_port, option="--report-port"))
         take("udp_reports", find_udp(host, settings.udp_report_port, option="--udp-report-port"))
     return taken
 
 
-def _places(settings: MeshSettings, ports: Mapping[str, HeldPort], sockets: Path, urls: Mapping[str, str]) -> Places:
+def _places(
+    settings: MeshSettings,
+    ports: Mapping[str, HeldPort],
+    sockets: Path,
+    urls: Mapping[str, str],
+    *,
+    proxies: tuple[str, ...],
+) -> Places:
     count = len(Venue) + 1 if settings.simulated else 0
     *venue_ports, control = _free_ports(count) or [0]
     unused = HeldPort("127.0.0.1", 0, None)
@@ -280,6 +302,8 @@ def _places(settings: MeshSettings, ports: Mapping[str, HeldPort], sockets: Path
         postgres_url=urls["postgres"],
         valkey_url=urls["valkey"],
         secrets_file=settings.secrets_file or settings.data_dir / "secrets.json",
+        privatelink=ports["privatelink"].address if "privatelink" in ports else "",
+        proxies=proxies,
         **address,
     )
 
@@ -304,6 +328,8 @@ def _facts(settings: MeshSettings, places: Places, processes: Sequence[str], key
     facts["grpc"] = {part: places.socket(part) for part, process in sockets.items() if process in processes}
     if places.grpc:
         facts["grpc_public"] = places.grpc
+    if places.privatelink:
+        facts["privatelink"] = places.privatelink
     facts |= dict(zip(("key", "admin_key"), (key.text for key in keys), strict=False))
     facts["sandbox"] = settings.simulated
     if settings.simulated:

@@ -54,6 +54,12 @@ class Target:
     """"host:port" or "[host]:port"."""
     udp_reports: str = ""
     """Likewise, of totals."""
+    edge: str = ""
+    """Address of TLS at the edge."""
+    edge_host: str = ""
+    """Host name of prices there."""
+    edge_ca: str = ""
+    """File with the authority that signed its certificate."""
     key: str = field(default="", repr=False)
     """API key for HTTP."""
     pids: Mapping[str, int] = field(default_factory=dict)
@@ -140,7 +146,7 @@ def read_ready(path: Path) -> Target:
     except ValueError as error:
         raise CommandError(f"{path} is not a ready file: {error}", code=Exit.UNREACHABLE, hint=_START) from error
     try:
-        grpc = value.get("grpc", {})
+        grpc, edge = value.get("grpc", {}), value.get("edge", {})
         feeds = grpc.get("feed", "")
         listed = feeds if isinstance(feeds, list) else feeds.split(",")
         return Target(
@@ -155,6 +161,9 @@ def read_ready(path: Path) -> Target:
             reports=value.get("reports", ""),
             udp=value.get("udp", ""),
             udp_reports=value.get("udp_reports", ""),
+            edge=edge.get("https", ""),
+            edge_host=edge.get("hosts", {}).get("prices", ""),
+            edge_ca=edge.get("ca", ""),
             key=value.get("key", ""),
             pids={str(name): int(pid) for name, pid in value.get("pids", {}).items()},
         )

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from trinity_cli.demo_key import ADMIN_SCOPES, SCOPES, admin_key, demo_key
+from trinity_cli.edge import edge_options, take_edge_options
 from trinity_cli.exits import CommandError, Exit
 from trinity_cli.mesh_options import mesh_options, workers_or_default
 from trinity_cli.modes import Part
@@ -22,6 +23,7 @@ from trinity_mesh.config import ConfigError
 
 @click.command()
 @mesh_options(venues=Venues.SANDBOX, data_dir="data")
+@edge_options
 @json_option
 def up(*, venues: str, workers: int | None, data_dir: Path, as_json: bool, **options: Any) -> int:
     """Run the whole mesh on this machine until Ctrl-C.
@@ -31,16 +33,18 @@ def up(*, venues: str, workers: int | None, data_dir: Path, as_json: bool, **opt
     the sync and the gateways; makes a demo key and an operator's; restarts what falls;
     leaves nothing behind.
     """
-    settings = MeshSettings(
-        parts=frozenset(Part),
-        venues=Venues(venues),
-        workers=workers_or_default(workers),
-        data_dir=data_dir.absolute(),
-        secrets_file=None,
-        env="local",
-        **options,
-    )
     try:
+        edge = take_edge_options(options)
+        settings = MeshSettings(
+            parts=frozenset(Part),
+            venues=Venues(venues),
+            workers=workers_or_default(workers),
+            data_dir=data_dir.absolute(),
+            secrets_file=None,
+            env="local",
+            edge=edge,
+            **options,
+        )
         settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         keys = {demo_key(settings.data_dir): SCOPES, admin_key(settings.data_dir): ADMIN_SCOPES}
         with asyncio.Runner() as runner:

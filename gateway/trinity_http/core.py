@@ -10,6 +10,7 @@ from typing import Any, Final
 import grpc.aio
 from google.protobuf.message import Message
 
+from trinity_admission.client_address import ClientAddress
 from trinity_core.errors import Reason, TrinityError
 from trinity_http.answer import (
     Admission,
@@ -25,7 +26,6 @@ from trinity_http.answer import (
 )
 from trinity_http.auth import authorize
 from trinity_http.bind import Body
-from trinity_http.client_address import ClientAddress
 from trinity_http.contract import Contract, ContractError
 from trinity_http.cors import Cors
 from trinity_http.endpoint import Endpoint, Endpoints

@@ -22,11 +22,11 @@ from typing import Final, Protocol
 
 from trinity.price.v1 import price_pb2
 from trinity_admission.admission import Admission
+from trinity_admission.client_address import ClientAddress
 from trinity_admission.fast_pass import FastPass
 from trinity_core.errors import TrinityError
 from trinity_core.usage import Transport
 from trinity_http.answer import Answer, Rendered
-from trinity_http.client_address import ClientAddress
 from trinity_http.conditional import same_version, without_body
 from trinity_http.lane_request import plain_request
 from trinity_http.prices import KeptPrice, PriceAnswers

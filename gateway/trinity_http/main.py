@@ -12,11 +12,11 @@ from fastapi import FastAPI
 from trinity.options.v1 import options_pb2
 from trinity.price.v1 import price_service_pb2
 from trinity_admission.admission import Admission as Judge
+from trinity_admission.client_address import ClientAddress
 from trinity_client.messages import BookReplica
 from trinity_http.admitting import Admitting
 from trinity_http.answer import Admission, Authenticator
 from trinity_http.app import Ready, create_app
-from trinity_http.client_address import ClientAddress
 from trinity_http.lane import METHOD, Lane
 from trinity_http.lane_protocol import LaneHttp
 from trinity_http.live_prices import LivePrices

@@ -29,6 +29,7 @@ from trinity.options.v1 import options_pb2
 from trinity_admission.admission import Admission
 from trinity_admission.admitted import Admitted
 from trinity_admission.asked import assets_of, outcome_of_code, outcome_of_response
+from trinity_admission.client_address import ClientAddress
 from trinity_admission.keyring import invalid_key
 from trinity_admission.principal import from_unix_socket, judged
 from trinity_admission.refusals import RefusedError
@@ -43,9 +44,9 @@ _PEER: Final = re.compile(r"ipv[46]:(.*):[0-9]+")
 _OURS: Final = "/trinity."
 
 
-def with_admission(admission: Admission) -> tuple[Interceptor, ...]:
+def with_admission(admission: Admission, client_address: ClientAddress | None = None) -> tuple[Interceptor, ...]:
     """The list every server starts with, and admission in its place: before a request is looked at."""
-    return (RequestIds(), Errors(), AdmissionInterceptor(admission), Validation())
+    return (RequestIds(), Errors(), AdmissionInterceptor(admission, client_address), Validation())
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +58,10 @@ class _Rule:
 class AdmissionInterceptor:
     """Lets calls in, one by one."""
 
-    def __init__(self, admission: Admission) -> None:
-        """`admission` is this process's."""
+    def __init__(self, admission: Admission, client_address: ClientAddress | None = None) -> None:
+        """`admission` is this process's; `client_address` tells a client's address behind proxies, if there are any."""
         self._admission = admission
+        self._client_address = client_address
 
     def around(self, method: str, handler: Any) -> Any:
         """Judge the calls of methods of ours that are not for anybody."""
@@ -121,7 +123,7 @@ class AdmissionInterceptor:
                 transport=Transport.GRPC,
                 method=rule.name,
                 scopes=rule.scopes,
-                address=address_of_peer(context.peer()),
+                address=self._address(context),
                 assets=None if message is None else assets_of(message),
             )
         except RefusedError as error:
@@ -129,6 +131,14 @@ class AdmissionInterceptor:
             raise
         judged.set(entry.held.principal)
         return entry
+
+    def _address(self, context: Context) -> str:
+        """The caller's, as the peer tells where that is a proxy that is trusted."""
+        peer = address_of_peer(context.peer())
+        if self._client_address is None:
+            return peer
+        told = [str(value) for key, value in context.invocation_metadata() or () if key == "x-forwarded-for"]
+        return self._client_address(peer, {b"x-forwarded-for": ",".join(told).encode("latin-1", "replace")})
 
     async def _answers(
         self, responses: AsyncGenerator[Any, None], entry: Admitted, context: Context

@@ -13,8 +13,10 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 
 from trinity_admission.admission_config import AdmissionConfig
+from trinity_admission.client_address import ClientAddress
 from trinity_admission.grpc_interceptor import with_admission
 from trinity_admission.main import admission_part
+from trinity_admission.networks import Networks
 from trinity_core.assets import load_assets
 from trinity_mesh.clock import Clock
 from trinity_mesh.server import MeshServer, ServerLimits, Service
@@ -26,9 +28,12 @@ class PublicConfig:
 
     listen: str = ""
     """"host:port" for gRPC callers that bring a key of their own; empty: none are served. Never a Unix socket."""
+    trusted_proxies: tuple[str, ...] = ()
+    """Networks (CIDR) of proxies in front of this port whose X-Forwarded-For tells a caller's address."""
     admission: AdmissionConfig = field(default_factory=AdmissionConfig)
 
     def __post_init__(self) -> None:
+        Networks(self.trusted_proxies)
         if self.listen.startswith("unix:"):
             raise ValueError(
                 "public.listen must be host:port: peers on a Unix socket belong to the mesh and bring no key"
@@ -69,13 +74,14 @@ async def public_server(
     if not config.listen:
         yield PublicServer(None)
         return
+    proxies = ClientAddress(config.trusted_proxies) if config.trusted_proxies else None
     async with (
         admission_part(config.admission, clock=clock, assets=load_assets().ids) as part,
         MeshServer(
             address=config.listen,
             services=services,
             limits=ServerLimits(drain_ms=drain_ms),
-            interceptors=with_admission(part.admission),
+            interceptors=with_admission(part.admission, proxies),
         ) as server,
     ):
         await part.ready()

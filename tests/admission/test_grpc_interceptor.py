@@ -16,6 +16,7 @@ from admission.stage import Desk, change, make_key, record_of
 from price.virtual_clock import until
 from trinity.account.v1 import account_pb2, account_service_pb2, account_service_pb2_grpc
 from trinity.price.v1 import price_pb2, price_service_pb2, price_service_pb2_grpc
+from trinity_admission.client_address import ClientAddress
 from trinity_admission.grpc_interceptor import address_of_peer, with_admission
 from trinity_admission.principal import MESH_PEER, Principal, metadata_of, principal_of
 from trinity_core.errors import Reason, TrinityError
@@ -77,7 +78,7 @@ class Direct:
         self.unix: Any = None
         self.channels: dict[str, grpc.aio.Channel] = {}
 
-    def server(self, address: str) -> MeshServer:
+    def server(self, address: str, client_address: ClientAddress | None = None) -> MeshServer:
         services = [
             Service(
                 descriptor=price_service_pb2.DESCRIPTOR.services_by_name["PriceService"],
@@ -92,7 +93,7 @@ class Direct:
             address=address,
             services=services,
             limits=ServerLimits(drain_ms=100),
-            interceptors=with_admission(self.desk.admission),
+            interceptors=with_admission(self.desk.admission, client_address),
         )
 
     def get(self, asset: str = "BTC", *, key: str = A.text, metadata: Any = None, over: str = "tcp") -> Any:
@@ -135,6 +136,32 @@ async def direct() -> AsyncIterator[Direct]:
             made.channels = {"tcp": one, "unix": two}
             yield made
             made.prices.release.set()
+
+
+@pytest.mark.parametrize(
+    ("trusted", "forwarded", "told"),
+    [
+        (("127.0.0.1",), ("203.0.113.9",), "ok"),
+        (("127.0.0.1",), ("198.51.100.1, 203.0.113.9",), "ok"),
+        (("127.0.0.1",), ("198.51.100.1", "203.0.113.9"), "ok"),
+        (("127.0.0.1",), ("203.0.113.9", "198.51.100.1"), "PERMISSION_DENIED NETWORK_NOT_ALLOWED"),
+        (("127.0.0.1",), ("203.0.113.9, nobody",), "PERMISSION_DENIED NETWORK_NOT_ALLOWED"),
+        (("127.0.0.1",), (), "PERMISSION_DENIED NETWORK_NOT_ALLOWED"),
+        (("10.0.0.0/8",), ("203.0.113.9",), "PERMISSION_DENIED NETWORK_NOT_ALLOWED"),
+        ((), ("203.0.113.9",), "PERMISSION_DENIED NETWORK_NOT_ALLOWED"),
+    ],
+)
+async def test_a_key_bound_to_networks_is_judged_by_what_a_trusted_proxy_tells(
+    direct: Direct, trusted: tuple[str, ...], forwarded: tuple[str, ...], told: str
+) -> None:
+    direct.desk.open(record_of(B, allowed_networks=["203.0.113.0/24"], burst=50))
+    metadata = [("authorization", f"Bearer {B.text}"), *(("x-forwarded-for", one) for one in forwarded)]
+    async with (
+        direct.server("127.0.0.1:0", ClientAddress(trusted) if trusted else None) as behind,
+        grpc.aio.insecure_channel(behind.address) as channel,
+    ):
+        direct.channels["behind"] = channel
+        assert await direct.told(direct.get(metadata=metadata, over="behind")) == told
 
 
 async def test_a_key_is_let_in_counted_and_told_to_the_servicer(direct: Direct) -> None:

@@ -49,7 +49,7 @@ def machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machines]:
 
         app = machine("APP_SERVER", "--venues", "sandbox", "--grpc-port", "0")
         secrets = ("--secrets-file", str(app.data_dir / "secrets.json"))
-        report, sync = machine("REPORT_SERVER", *secrets), machine("SYNC", *secrets)
+        report, sync = machine("REPORT_SERVER", *secrets, "--logs", "stderr"), machine("SYNC", *secrets)
         scopes = ("--scope", "prices.read", "--scope", "reports.read")
         plan = ("plan", "create", "basic", "--rate", "1000", *scopes)
         for command in (plan, ("associate", "create", "acme", "--plan", "basic")):
@@ -80,6 +80,17 @@ def test_each_machine_runs_the_parts_of_its_mode_and_no_more(machines: Machines)
     assert "reports" not in machines.app.facts
     assert "http" not in machines.report.facts
     assert "key" not in machines.app.facts, "no demo key is made for machines that serve"
+
+
+def test_every_machine_is_alive_and_the_one_that_should_passes_on_what_its_processes_print(machines: Machines) -> None:
+    for machine in (machines.app, machines.report, machines.sync):
+        done = machine.cli("check", "--alive")
+        assert done.returncode == 0, done.stdout + done.stderr
+    printed = sorted((machines.report.data_dir / "logs").glob("*.log"))
+    assert printed
+    lines = [json.loads(line) for line in machines.report.stderr().splitlines() if line.startswith('{"')]
+    assert {path.stem.partition("-")[0] for path in printed} <= {line["part"] for line in lines}
+    assert not [line for line in machines.app.stderr().splitlines() if line.startswith('{"')]
 
 
 def test_what_one_machine_answers_another_reports(machines: Machines) -> None:

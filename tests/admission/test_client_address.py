@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trinity_http.client_address import ClientAddress
+from trinity_admission.client_address import ClientAddress
 from trinity_http.settings import GatewaySettings
 
 PROXIES = ("10.0.0.0/8", "2001:db8:1::/48")
