@@ -17,7 +17,9 @@ from trinity_admission.grpc_interceptor import with_admission
 from trinity_admission.main import admission_part
 from trinity_core.assets import load_assets
 from trinity_mesh.clock import Clock
+from trinity_mesh.identity import Identity, PublicCertificate
 from trinity_mesh.server import MeshServer, ServerLimits, Service
+from trinity_mesh.tls_config import PublicTlsConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +28,7 @@ class PublicConfig:
 
     listen: str = ""
     """"host:port" for gRPC callers that bring a key of their own; empty: none are served. Never a Unix socket."""
+    tls: PublicTlsConfig = field(default_factory=PublicTlsConfig)
     admission: AdmissionConfig = field(default_factory=AdmissionConfig)
 
     def __post_init__(self) -> None:
@@ -54,7 +57,12 @@ class PublicServer:
 
 @contextlib.asynccontextmanager
 async def public_server(
-    config: PublicConfig, *, services: Sequence[Service], clock: Clock, drain_ms: int
+    config: PublicConfig,
+    *,
+    services: Sequence[Service],
+    clock: Clock,
+    drain_ms: int,
+    identity: Identity | None = None,
 ) -> AsyncIterator[PublicServer]:
     """Serve callers with keys for as long as the block runs, if the settings say so.
 
@@ -63,19 +71,23 @@ async def public_server(
         services: what to serve.
         clock: the machine's.
         drain_ms: how long calls under way may take to finish at the end.
+        identity: the service's own, by which it reads keys and records counts on other hosts.
 
-    Raises TrinityError when the address cannot be bound, ConfigError when the mesh's secrets cannot be read.
+    Raises TrinityError when the address cannot be bound, ConfigError when the mesh's secrets or the port's
+    certificate cannot be read.
     """
     if not config.listen:
         yield PublicServer(None)
         return
     async with (
-        admission_part(config.admission, clock=clock, assets=load_assets().ids) as part,
+        PublicCertificate(config.tls, clock=clock) as certificate,
+        admission_part(config.admission, clock=clock, assets=load_assets().ids, identity=identity) as part,
         MeshServer(
             address=config.listen,
             services=services,
             limits=ServerLimits(drain_ms=drain_ms),
             interceptors=with_admission(part.admission),
+            security=certificate,
         ) as server,
     ):
         await part.ready()
