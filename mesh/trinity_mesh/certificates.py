@@ -46,6 +46,7 @@ class Certificates:
     name: SpiffeId | None
     """Whose it is; None without a CA file."""
     dns_names: tuple[str, ...]
+    """Further names, by which clients know a server; none without a CA file."""
     ends_ns: int
     """When it, or a CA that vouches for it, ends first; Unix nanoseconds."""
     ends_first: str
@@ -65,9 +66,9 @@ def read_certificates(files: Files, *, now_ns: int) -> Certificates:
     _check_key(files, leaf, key_pem)
     if files.ca is None:
         _check_time(files.cert, leaf, now_ns)
-        return Certificates(chain_pem, key_pem, b"", None, _dns_names(leaf), _ns(leaf.not_valid_after_utc), "it")
-    ca_pem = _read(files.ca)
+        return Certificates(chain_pem, key_pem, b"", None, (), _ns(leaf.not_valid_after_utc), "it")
     name = _name(files.cert, leaf)
+    ca_pem = _read(files.ca)
     path = _path(files, chain, _certificates(files.ca, ca_pem))
     for each in path:
         _check_time(files.cert if each in chain else files.ca, each, now_ns)
@@ -128,11 +129,11 @@ def _check_time(path: Path, each: x509.Certificate, now_ns: int) -> None:
 def _name(path: Path, leaf: x509.Certificate) -> SpiffeId:
     """The one SPIFFE ID of a certificate that is none of a CA."""
     try:
-        names = _alternative(leaf)
-        if _is_ca(leaf):
-            raise ConfigError(f"{path}: the first certificate is a CA's; no part of the mesh may use it as its own")
+        names, is_ca = _alternative(leaf), _is_ca(leaf)
     except ValueError:
         raise ConfigError(f"{path}: the certificate has extensions that cannot be read") from None
+    if is_ca:
+        raise ConfigError(f"{path}: the first certificate is a CA's; no part of the mesh may use it as its own")
     uris = names.get_values_for_type(x509.UniformResourceIdentifier) if names is not None else []
     if len(uris) != 1:
         raise ConfigError(
