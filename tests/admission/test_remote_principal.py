@@ -1,4 +1,4 @@
-"""Who asks, of calls that come by mutual TLS: the mesh itself, or whom a gateway names; and of a port for keys, nobody."""
+"""Who asks, of calls that come by mutual TLS, and of a port for callers with keys, where a connection says nothing."""
 
 from __future__ import annotations
 
