@@ -40,6 +40,10 @@ _MODES: Final[Mapping[str, tuple[Mode, ...]]] = MappingProxyType(
 """Modes whose processes call each service, and so can call another machine's."""
 
 
+_PRICE_KEY: Final = "TRINITY_WEBHOOK_WORKER_PRICE_KEY"
+"""A key for the port of another mesh's price service that callers with keys use: no peer of this mesh."""
+
+
 @dataclass(frozen=True, slots=True)
 class Abroad:
     """The defaults are those of a machine that is a mesh of its own."""
@@ -99,6 +103,7 @@ def abroad_of(mode: Mode, options: dict[str, Any], environ: Mapping[str, str]) -
         if mode not in _MODES[name]:
             raise CommandError(f"--{name} is for mode {', '.join(_MODES[name])}, not {mode}", code=Exit.USAGE)
     told = certs is not None or any(name.startswith("TRINITY_") and "_TLS_" in name for name in environ)
+    told = told or (remotes.keys() == {"price"} and bool(environ.get(_PRICE_KEY)))
     far = [address for address in remotes.values() if not is_local(address)]
     if (far or mesh_host) and not told:
         what = f"{far[0]} is on another machine" if far else "--mesh-host is for other machines"

@@ -31,3 +31,8 @@ def explained(details: str) -> str:
         return details
     meaning = next((meaning for words, meaning in _MEANINGS if words in details), "")
     return f"{meaning} ({details})" if meaning else details
+
+
+def is_explained(message: str) -> bool:
+    """Whether a message is one that `explained` had more to say of."""
+    return message.startswith(tuple(meaning for _, meaning in _MEANINGS))

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from trinity_cli.certificate_folder import SERVICES, CertificateFolder
+from trinity_cli.dialling import dial
+from trinity_cli.exits import CommandError
 from trinity_cli.main import run
 from trinity_mesh.certificates import Files, read_certificates
 from trinity_mesh.clock import SystemClock
 from trinity_mesh.config import ConfigError
 from trinity_mesh.identity import Identity
+from trinity_mesh.renewing_channel import RenewingChannel
 from trinity_mesh.tls_config import TlsConfig
 
 DAY_NS = 86_400_000_000_000
@@ -139,3 +143,20 @@ def test_what_is_over_is_shown_and_told_by_the_exit_code(tmp_path: Path, capsys:
 def test_a_part_without_its_certificate_is_told_how_to_make_it(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="`trinity certs --out"):
         CertificateFolder(tmp_path).tls("price")
+
+
+async def test_an_operators_command_reaches_another_machine_by_the_certificate_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not on the loopback, where commands speak plainly: the address is this machine's, by a name of its own."""
+    folder = CertificateFolder(tmp_path)
+    now_ns = SystemClock().unix_ns()
+    folder.make(trust_domain="m.test", services=("price", "operator"), hosts=(), days=9, ca_days=99, now_ns=now_ns)
+    monkeypatch.setenv("TRINITY_CERTS", str(tmp_path))
+    async with dial("unix:/nowhere.sock", "price", os.environ) as near:
+        assert not isinstance(near, RenewingChannel)
+    async with dial("192.0.2.1:50051", "price", os.environ) as far:
+        assert isinstance(far, RenewingChannel)
+    (tmp_path / "operator.pem").unlink()
+    with pytest.raises(CommandError, match="has no operator.pem"):
+        dial("192.0.2.1:50051", "price", os.environ)

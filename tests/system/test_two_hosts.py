@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import itertools
 import json
+import os
 import random
 import shutil
 import subprocess
@@ -223,6 +224,24 @@ asyncio.run(main())
     assert price == "answered"
     assert "not the service that was wanted" in wrong
     assert "does not take our certificate" in plain
+
+
+def test_an_operator_asks_from_the_second_host_by_his_certificate(hosts: Two) -> None:
+    address = hosts.first.facts["grpc_mesh"]
+    words = [*hosts.two.prefix, sys.executable, "-m", "trinity_cli.main"]
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("TRINITY_")}
+
+    def told(*command: str, **environ: str) -> subprocess.CompletedProcess[str]:
+        done = [*words, *command, "--json"]
+        return subprocess.run(done, env=kept | environ, capture_output=True, text=True, timeout=60, check=False)
+
+    priced = told("price", "BTC", "--address", address["price"], TRINITY_CERTS=str(hosts.certs))
+    assert priced.returncode == 0, priced.stderr
+    plans = told("plan", "list", "--address", address["account"], TRINITY_CERTS=str(hosts.certs))
+    assert plans.returncode == 0, plans.stderr
+    plain = told("plan", "list", "--address", address["account"])
+    assert plain.returncode == 5
+    assert "does not take our certificate" in plain.stderr
 
 
 async def test_a_cut_link_makes_prices_stale_in_time_and_a_healed_one_brings_them_back(
