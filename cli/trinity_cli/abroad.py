@@ -59,8 +59,13 @@ class Abroad:
         """The settings of a role that follow from the certificates. Raises ConfigError where its own is missing."""
         if self.certs is None or role not in CERTIFICATES:
             return {}
-        listen = f"{_bracketed(self.mesh_host)}:{MESH_PORTS[role]}" if self.mesh_host and role in MESH_PORTS else ""
-        return {"tls": CertificateFolder(self.certs).tls(CERTIFICATES[role], listen=listen)}
+        return {"tls": CertificateFolder(self.certs).tls(CERTIFICATES[role], listen=self.listen(role))}
+
+    def listen(self, role: str) -> str:
+        """Where a role answers other machines, unless the environment says otherwise; empty for nowhere."""
+        if not self.mesh_host or role not in MESH_PORTS:
+            return ""
+        return f"{_bracketed(self.mesh_host)}:{MESH_PORTS[role]}"
 
 
 def abroad_options(command: F) -> F:

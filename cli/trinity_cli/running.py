@@ -314,9 +314,7 @@ def _facts(settings: MeshSettings, places: Places, processes: Sequence[str], key
     sockets = {"feed": "feeds"} | {name: name for name in ("price", "account", "usage", "report", "webhook")}
     facts["grpc"] = {part: places.socket(part) for part, process in sockets.items() if process in processes}
     if settings.abroad.mesh_host:
-        facts["grpc_mesh"] = {
-            part: f"{settings.abroad.mesh_host}:{port}" for part, port in MESH_PORTS.items() if part in processes
-        }
+        facts["grpc_mesh"] = {part: settings.abroad.listen(part) for part in MESH_PORTS if part in processes}
     if places.grpc:
         facts["grpc_public"] = places.grpc
     facts |= dict(zip(("key", "admin_key"), (key.text for key in keys), strict=False))

@@ -131,6 +131,8 @@ class Identity:
         if renewal is None or address.startswith("unix:"):
             refuse_plaintext(address, "connect to", allowed=self._config.plaintext)
             return grpc.aio.insecure_channel(address, options=list(options), interceptors=list(interceptors))
+        if not is_service_name(service):
+            raise ValueError(f"{service!r} is no name of a service: by which name shall {address} be known?")
         named = [*options, ("grpc.ssl_target_name_override", server_name(self._config.trust_domain, service))]
 
         def opened() -> grpc.aio.Channel:

@@ -89,7 +89,11 @@ class Renewal:
     async def _look(self) -> None:
         while True:
             await self._clock.sleep(self._check_s)
-            self.check()
+            try:
+                self.check()
+            except Exception:
+                # Whatever a file may hold: to look no more would be worse.
+                log.exception("certificates: unforeseen error")
 
     def _signature(self) -> tuple[object, ...]:
         """What changes when a file is written or replaced."""

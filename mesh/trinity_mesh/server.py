@@ -163,10 +163,12 @@ class MeshServer:
     async def set_serving(self, *, serving: bool, names: Iterable[str] | None = None) -> None:
         """Tell grpc.health.v1: for `names`, or for every service and the server as a whole ("")."""
         status = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
-        for name in names if names is not None else ("", *(service.descriptor.full_name for service in self._services)):
+        every = ("", *(service.descriptor.full_name for service in self._services))
+        told = every if names is None else tuple(names)
+        for name in told:
             await self._health.set(name, status)
         if self._beside is not None:
-            await self._beside.set_serving(serving=serving, names=names)
+            await self._beside.set_serving(serving=serving, names=told)
 
     async def stop(self) -> None:
         """Say NOT_SERVING, let calls under way finish for `drain_ms`, then close."""

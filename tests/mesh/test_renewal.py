@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from pathlib import Path
 
@@ -130,13 +131,13 @@ async def test_whoever_looks_after_the_files_needs_nobody_to_ask(issuer: Issuer)
             if self.looks == 2:
                 issuer.config("price")
             if self.looks == 4:
-                raise LookupError
+                seen.set()
+            await asyncio.sleep(0)
 
-    clock = Looks()
-    kept = renewal(issuer.config("price"), clock)
-    with pytest.raises(LookupError):
-        await kept._look()
-    assert kept.generation == 2
+    seen = asyncio.Event()
+    async with renewal(issuer.config("price"), Looks()) as kept:
+        await seen.wait()
+        assert kept.generation == 2
 
 
 @pytest.mark.parametrize("uris", [(), ("spiffe://mesh.test/price", "spiffe://mesh.test/account"), ("http://price",)])

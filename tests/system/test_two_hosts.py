@@ -49,6 +49,8 @@ class Two:
     first: Mesh
     second: Mesh
     certs: Path
+    public_ca: Path
+    """Of the port for callers with keys."""
 
 
 @pytest.fixture(scope="module")
@@ -59,11 +61,14 @@ def hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Two]:
     folder = tmp_path_factory.mktemp("hosts")
     certs = folder / "certs"
     assert run(["certs", "--out", str(certs)]) == 0
+    assert run(["certs", "--out", str(folder / "public"), "--service", "price", "--host", "127.0.0.1"]) == 0
     with two_hosts() as (one, two), contextlib.ExitStack() as running:
         environ = {
             "TRINITY_PRICE_BOOK_FRESH_MS": str(FRESH_MS),
             "TRINITY_PRICE_BOOK_STALE_MS": str(STALE_MS),
             "TRINITY_PRICE_BOOK_CONFIRM_MS": "1000",
+            "TRINITY_PRICE_PUBLIC_TLS_CERT_FILE": str(folder / "public" / "price.pem"),
+            "TRINITY_PRICE_PUBLIC_TLS_KEY_FILE": str(folder / "public" / "price.key"),
         }
         # A gateway's host has neither the CA's key nor the certificates of others.
         theirs = folder / "theirs"
@@ -83,11 +88,11 @@ def hosts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Two]:
                 )
             )
 
-        first = machine(one, "--certs", str(certs), "--mesh-host", one.address)
+        first = machine(one, "--certs", str(certs), "--mesh-host", one.address, "--grpc-port", "0")
         remotes = [f"--{name}={first.facts['grpc_mesh'][name]}" for name in ("price", "account", "usage", "webhook")]
         secrets = f"--secrets-file={first.data_dir / 'secrets.json'}"
         second = machine(two, "--certs", str(theirs), secrets, *remotes)
-        yield Two(one, two, first, second, certs)
+        yield Two(one, two, first, second, certs, folder / "public" / "ca.pem")
 
 
 @pytest.fixture
@@ -224,6 +229,39 @@ asyncio.run(main())
     assert price == "answered"
     assert "not the service that was wanted" in wrong
     assert "does not take our certificate" in plain
+
+
+def test_a_caller_with_a_key_meets_a_certificate_and_needs_none(hosts: Two) -> None:
+    customer = asyncio.run(make_customer(hosts.first, "direct"))
+    script = f"""
+import asyncio, grpc, grpc.aio
+from trinity_client import PriceBook, PriceClient
+from trinity_core.errors import TrinityError
+
+async def main():
+    address = {hosts.first.facts["grpc_public"]!r}
+    credentials = grpc.ssl_channel_credentials(open({str(hosts.public_ca)!r}, "rb").read())
+    key = [("authorization", {f"Bearer {customer.key}"!r})]
+    async with grpc.aio.secure_channel(address, credentials) as channel:
+        async with PriceBook(channel, assets=["BTC"], metadata=key) as book:
+            await book.ready()
+            print(book.get("BTC").asset)
+        for target, metadata in ((channel, ()), (address, key)):
+            async with PriceClient(target, metadata=metadata) as client:
+                try:
+                    print(await client.get("BTC"))
+                except TrinityError as error:
+                    print(error)
+
+asyncio.run(main())
+"""
+    words = [*hosts.one.prefix, sys.executable, "-c", script]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    replica, keyless, plain = done.stdout.splitlines()
+    assert replica == "BTC"
+    assert keyless.startswith("MISSING_KEY")
+    assert plain.startswith("BACKEND_UNAVAILABLE")
 
 
 def test_an_operator_asks_from_the_second_host_by_his_certificate(hosts: Two) -> None:
