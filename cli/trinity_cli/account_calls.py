@@ -12,9 +12,10 @@ from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from trinity.account.v1 import account_service_pb2_grpc
+from trinity_cli.dialling import dial
 from trinity_cli.exits import asking
 from trinity_cli.target import resolve, target_options
-from trinity_mesh.channels import call, open_channel
+from trinity_mesh.channels import call
 
 PAGE_SIZE: Final = 1_000
 
@@ -51,7 +52,7 @@ class Accounts:
         """One answer, or the pages of a list."""
         name = type(request).__name__.removesuffix("Request")
         found, count = [], 0
-        async with open_channel(self._target.account) as channel:
+        async with dial(self._target.account, "account") as channel:
             method = getattr(account_service_pb2_grpc.AccountServiceStub(channel), name)
             while True:
                 answer = await call(method(request, metadata=self._metadata))

@@ -17,6 +17,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from trinity.feed.v1 import feed_pb2
 from trinity.price.v1 import price_pb2
+from trinity_cli.dialling import dial
 from trinity_cli.exits import CommandError, Exit
 from trinity_cli.output import SIMULATED, Column, Output, json_option, short_enum
 from trinity_cli.target import Target, read_ready, ready_path, resolve, target_options
@@ -24,7 +25,7 @@ from trinity_cli.udp import ask_udp
 from trinity_cli.venues import list_venues
 from trinity_client import PriceClient, UdpPrice
 from trinity_core.errors import Reason, TrinityError
-from trinity_mesh.channels import call, open_channel
+from trinity_mesh.channels import call
 
 _COLUMNS = (Column("CHECK", needed=True), Column("RESULT", needed=True), Column("DETAIL", needed=True, wraps=True))
 _HTTP_S: Final = 5.0
@@ -93,17 +94,17 @@ async def _look(asset: str, address: str | None, ready_file: Path | None) -> lis
         findings.append(_processes(target))
     checks: list[Awaitable[Finding]] = []
     if target.price:
-        checks += [_health("price service", target.price), _price(target, asset), _freshness(target)]
+        checks += [_health("price service", target.price, "price"), _price(target, asset), _freshness(target)]
     elif not address and not target.reports:
         findings.append(
             Finding("price service", Exit.UNREACHABLE, "the ready file names none", "run `trinity up` again")
         )
-    checks += [_health(f"feed worker {number}", feed) for number, feed in enumerate(target.feeds, start=1)]
+    checks += [_health(f"feed worker {number}", feed, "feeds") for number, feed in enumerate(target.feeds, start=1)]
     if target.feeds:
         checks.append(_venues(target))
     for name in ("account", "usage", "report", "webhook"):
         if service := getattr(target, name):
-            checks.append(_health(f"{name} service", service))
+            checks.append(_health(f"{name} service", service, name))
     if target.http:
         question = f"/price?asset={quote(asset)}" if target.key else "/readyz"
         checks.append(_http("http", target.http, target.key, question))
@@ -140,8 +141,8 @@ def _runs(pid: int) -> bool:
     return True
 
 
-async def _health(name: str, address: str) -> Finding:
-    async with open_channel(address) as channel:
+async def _health(name: str, address: str, service: str) -> Finding:
+    async with dial(address, service) as channel:
         try:
             answer = await call(health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest()))
         except TrinityError as error:
@@ -153,7 +154,7 @@ async def _health(name: str, address: str) -> Finding:
 
 
 async def _price(target: Target, asset: str) -> Finding:
-    async with PriceClient(target.price) as client:
+    async with dial(target.price, "price") as channel, PriceClient(channel) as client:
         try:
             price = await client.get(asset)
         except TrinityError as error:
@@ -168,7 +169,7 @@ async def _price(target: Target, asset: str) -> Finding:
 
 async def _freshness(target: Target) -> Finding:
     states: dict[str, int] = {}
-    async with PriceClient(target.price) as client:
+    async with dial(target.price, "price") as channel, PriceClient(channel) as client:
         try:
             async for asset in client.assets():
                 name = short_enum(price_pb2.State.Name(asset.state), "STATE_").lower()

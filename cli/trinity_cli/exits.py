@@ -10,6 +10,7 @@ from typing import IO, Any
 import click
 
 from trinity_core.errors import Code, Reason, TrinityError
+from trinity_mesh.tls_words import is_explained
 
 
 class Exit(IntEnum):
@@ -86,7 +87,9 @@ def command_error(error: TrinityError, where: str) -> CommandError:
         return CommandError(
             f"{where} {why}",
             code=code,
-            hint="is the mesh running? `trinity up` starts it, `trinity check` says what is wrong with it",
+            hint=error.message
+            if is_explained(error.message)
+            else "is the mesh running? `trinity up` starts it, `trinity check` says what is wrong with it",
         )
     retry_ms = error.retry_after_ms
     return CommandError(

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from trinity.price.v1 import price_pb2
+from trinity_cli.dialling import dial
 from trinity_cli.exits import Exit, asking
 from trinity_cli.output import SIMULATED, Column, Output, json_option, proto_json, seconds, short_enum
 from trinity_cli.target import Target, resolve, target_options
@@ -58,7 +59,7 @@ def explain(asset: str, method: str | None, address: str | None, ready_file: Pat
 
 
 async def _ask(target: Target, asset: str, method: Method | None) -> price_pb2.ExplainPriceResponse:
-    async with PriceClient(target.price) as client:
+    async with dial(target.price, "price") as channel, PriceClient(channel) as client:
         with asking(target.where("price")):
             return await client.explain(asset, method=method)
 

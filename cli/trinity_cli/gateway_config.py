@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from trinity_admission.admission_config import AdmissionConfig
 from trinity_http.settings import GatewaySettings, HttpLimits
+from trinity_mesh.tls_config import TlsConfig
 from trinity_udp.config import ReportUdpConfig, UdpConfig
 
 
@@ -33,6 +34,7 @@ class GatewayConfig:
     udp: UdpConfig = field(default_factory=lambda: UdpConfig(reuse_port=True))
     reports_udp: ReportUdpConfig = field(default_factory=lambda: ReportUdpConfig(reuse_port=True))
     admission: AdmissionConfig = field(default_factory=AdmissionConfig)
+    tls: TlsConfig = field(default_factory=TlsConfig)
 
     def __post_init__(self) -> None:
         if not self.price and not self.report:

@@ -27,8 +27,10 @@ from trinity_http.proxied import behind_proxy
 from trinity_http.reports import with_reports
 from trinity_http.server import HttpProtocol, listen_http, serve_http
 from trinity_http.settings import GatewaySettings, HttpLimits
+from trinity_mesh.channels import open_channel
 from trinity_mesh.clock import Clock, SystemClock
 from trinity_mesh.config import load
+from trinity_mesh.identity import Identity
 from trinity_mesh.process import Ready, run_process
 from trinity_udp.admitting import Admitting as UdpAdmitting
 from trinity_udp.endpoint import Endpoint
@@ -69,8 +71,11 @@ async def run(config: GatewayConfig, *, clock: Clock, stopping: asyncio.Event, r
     assets = load_assets()
     async with contextlib.AsyncExitStack() as stack:
         # First in, last out: what was counted is recorded after the last answer has left.
-        admission = await stack.enter_async_context(admission_part(config.admission, clock=clock, assets=assets.ids))
-        worker = _Worker(config, admission, assets, clock, stack)
+        identity = await stack.enter_async_context(Identity(config.tls, service=SECTION, clock=clock))
+        admission = await stack.enter_async_context(
+            admission_part(config.admission, clock=clock, assets=assets.ids, identity=identity)
+        )
+        worker = _Worker(config, admission, assets, clock, stack, identity)
         doors, facts = await worker.open(stopping)
         proxies = Networks(config.bridge.trusted_proxies)
         await _serve(doors, facts, limits=config.limits, proxies=proxies, stopping=stopping, clock=clock, ready=ready)
@@ -97,7 +102,9 @@ class _Worker:
         assets: AssetTable,
         clock: Clock,
         stack: contextlib.AsyncExitStack,
+        identity: Identity,
     ) -> None:
+        self._identity = identity
         self._config = config
         self._admission = admission
         self._assets = assets
@@ -110,22 +117,24 @@ class _Worker:
         """What is to be served over HTTP, the datagram endpoints open already; and the addresses of all."""
         config = self._config
         own = {
-            ACCOUNT: await self._channel(config.admission.account),
-            USAGE: await self._channel(config.admission.usage),
+            ACCOUNT: await self._channel(config.admission.account, "account"),
+            USAGE: await self._channel(config.admission.usage, "usage"),
         }
         doors: list[_Door] = []
         endpoints: dict[str, Endpoint] = {}
         waits: list[Coroutine[Any, Any, object]] = [self._admission.ready()]
         if config.price:
-            book = PriceBook(config.price, clock=self._clock, on_change=lambda price: live.changed(price))
+            book = PriceBook(
+                await self._owned(config.price), clock=self._clock, on_change=lambda price: live.changed(price)
+            )
             replica = BookReplica(book)
             answers = PriceAnswers(replica, clock=self._clock)
             live = LivePrices(answers=answers, clock=self._clock, standing=lambda: book.connection)
             await self._stack.enter_async_context(book)
-            client = await self._stack.enter_async_context(PriceClient(config.price))
-            channels = {PRICE: await self._channel(config.price), **own}
+            client = await self._stack.enter_async_context(PriceClient(await self._owned(config.price)))
+            channels = {PRICE: await self._channel(config.price, "price"), **own}
             if config.webhook:
-                channels[WEBHOOK] = await self._channel(config.webhook)
+                channels[WEBHOOK] = await self._channel(config.webhook, "webhook")
 
             def prices(name: str, address: str, settings: GatewaySettings) -> _Door:
                 app = self._app(
@@ -159,7 +168,7 @@ class _Worker:
             )
             waits.append(book.ready())
         if config.report:
-            reports = await self._channel(config.report)
+            reports = await self._channel(config.report, "report")
             app = self._app(
                 {REPORT: reports, **own}, ready=self._admission.missing, settings=with_reports(config.bridge)
             )
@@ -178,8 +187,15 @@ class _Worker:
             facts[name] = list(endpoint.addresses)
         return doors, facts
 
-    async def _channel(self, address: str) -> grpc.aio.Channel:
-        return await self._stack.enter_async_context(open_upstream_channel(address))
+    async def _channel(self, address: str, service: str) -> grpc.aio.Channel:
+        """For the bridge."""
+        return await self._stack.enter_async_context(
+            open_upstream_channel(address, identity=self._identity, service=service)
+        )
+
+    async def _owned(self, address: str) -> grpc.aio.Channel:
+        """For a client of the price service; each has a connection of its own."""
+        return await self._stack.enter_async_context(open_channel(address, identity=self._identity, service="price"))
 
     def _app(
         self,

@@ -36,6 +36,7 @@ COMMANDS: Mapping[str, Entry] = MappingProxyType(
         "venues": Entry("trinity_cli.venues:venues", "Show the connections to the exchanges."),
         "udp": Entry("trinity_cli.udp:udp", "Ask for prices, or the totals of a key, over UDP."),
         "check": Entry("trinity_cli.check:check", "Say whether the mesh is reachable and sane."),
+        "certs": Entry("trinity_cli.certs:certs", "Make certificates for a mesh of several hosts."),
         "key": Entry("trinity_cli.key_commands:key", "Make, list, rotate and revoke API keys."),
         "associate": Entry("trinity_cli.associate_commands:associate", "Make, show and change customers."),
         "plan": Entry("trinity_cli.plan_commands:plan", "Make, show and change plans."),

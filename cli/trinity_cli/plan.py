@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from trinity_cli.abroad import Abroad
 from trinity_cli.modes import Part
 from trinity_core.venues import Venue
 from trinity_mesh.process import write_json
@@ -48,10 +49,16 @@ class Places:
     """Where balancers of PrivateLink reach prices; empty for nowhere."""
     proxies: tuple[str, ...] = ()
     """Networks of proxies of this mesh's own, which the gateways believe about a client's address."""
+    abroad: Abroad = field(default_factory=Abroad)
+    """Other machines."""
 
     def socket(self, part: str) -> str:
         """Where a part answers gRPC: "feed", "price", "account", "usage" or "report"."""
         return f"unix:{self.sockets / part}.sock"
+
+    def reach(self, part: str) -> str:
+        """Where this machine's processes call a part: another machine's, or the one here."""
+        return self.abroad.remotes.get(part) or self.socket(part)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,17 +81,16 @@ def roles(
     seed: int,
     stores: Sequence[str],
     env: str | None = None,
-    remote_price: str = "",
 ) -> list[Role]:
     """The roles of a mesh, in the order of their start.
 
     `stores` names the store processes under supervision: those that have no URL of their own.
-    `env` is the word in the text of new keys; the account service's own by default. `remote_price` is
-    the price service of another machine, for webhook workers that have no feeds of their own.
+    `env` is the word in the text of new keys; the account service's own by default. Raises ConfigError where a
+    certificate is missing.
     """
-    sandbox = venues is Venues.SANDBOX
+    sandbox, remotes = venues is Venues.SANDBOX, places.abroad.remotes
     planned: list[Role] = []
-    if Part.PRICES in parts or (Part.WEBHOOKS in parts and not remote_price):
+    if parts & {Part.PRICES, Part.WEBHOOKS} and "price" not in remotes:
         planned += _prices(places, venues=venues, seed=seed, stores=stores)
     database = {"url": places.postgres_url}
     cache = {"url": places.valkey_url}
@@ -97,9 +103,10 @@ def roles(
             "valkey": cache,
             **({"env": env} if env else {}),
         }
-        planned.append(Role("account", "account", account, needs))
-        planned.append(Role("usage", "usage", {"listen": places.socket("usage"), "postgres": database}, needs))
-    if Part.REPORTS in parts:
+        usage = {"listen": places.socket("usage"), "postgres": database}
+        own = (Role("account", "account", account, needs), Role("usage", "usage", usage, needs))
+        planned += [role for role in own if role.name not in remotes]
+    if Part.REPORTS in parts and "report" not in remotes:
         report = {
             "listen": places.socket("report"),
             "secrets_file": str(places.secrets_file),
@@ -107,19 +114,19 @@ def roles(
             "valkey": cache,
         }
         planned.append(Role("report", "report", report, needs))
-    if parts & {Part.PRICES, Part.WEBHOOKS}:
+    if parts & {Part.PRICES, Part.WEBHOOKS} and "webhook" not in remotes:
         planned.append(Role("webhook", "webhook", _webhook(places, sandbox=sandbox), needs))
     if Part.WEBHOOKS in parts:
-        price = remote_price or places.socket("price")
-        after = () if remote_price else ("price",)
-        worker = {**_webhook_worker(places, sandbox=sandbox), "price": price}
+        after = () if "price" in remotes else ("price",)
+        worker = _webhook_worker(places, sandbox=sandbox)
         planned.append(Role("webhook-worker", "webhook_worker", worker, (*needs, *after)))
     if Part.SYNC in parts:
         planned.append(Role("sync", "sync", {"postgres": database, "valkey": cache}, tuple(stores)))
     if parts & {Part.PRICES, Part.REPORTS}:
-        values, after = _gateway(places, parts), ("price",) if Part.PRICES in parts else ()
+        after = ("price",) if Part.PRICES in parts and "price" not in remotes else ()
+        values = _gateway(places, parts)
         planned += [Role(f"gateway-{number}", "gateway", values, after) for number in range(1, workers + 1)]
-    return planned
+    return [replace(role, values={**role.values, **places.abroad.tls(role.role)}) for role in planned]
 
 
 def _prices(places: Places, *, venues: Venues, seed: int, stores: Sequence[str]) -> list[Role]:
@@ -157,7 +164,8 @@ def _webhook(places: Places, *, sandbox: bool) -> dict[str, Any]:
 
 def _webhook_worker(places: Places, *, sandbox: bool) -> dict[str, Any]:
     return {
-        "usage": places.socket("usage"),
+        "price": places.reach("price"),
+        "usage": places.reach("usage"),
         "spool": str(places.data_dir / "spool"),
         "secrets_file": str(places.secrets_file),
         "postgres": {"url": places.postgres_url},
@@ -167,9 +175,9 @@ def _webhook_worker(places: Places, *, sandbox: bool) -> dict[str, Any]:
 
 def _gateway(places: Places, parts: frozenset[Part]) -> dict[str, Any]:
     return {
-        "price": places.socket("price") if Part.PRICES in parts else "",
-        "report": places.socket("report") if Part.REPORTS in parts else "",
-        "webhook": places.socket("webhook") if Part.PRICES in parts else "",
+        "price": places.reach("price") if Part.PRICES in parts else "",
+        "report": places.reach("report") if Part.REPORTS in parts else "",
+        "webhook": places.reach("webhook") if Part.PRICES in parts else "",
         "http": places.http,
         "reports_http": places.reports,
         "privatelink_http": places.privatelink,
@@ -183,8 +191,8 @@ def _gateway(places: Places, parts: frozenset[Part]) -> dict[str, Any]:
 def _admission(places: Places) -> dict[str, Any]:
     """Keys, quotas and the ledger of one process; the processes of a machine share rates and the spool."""
     return {
-        "account": places.socket("account"),
-        "usage": places.socket("usage"),
+        "account": places.reach("account"),
+        "usage": places.reach("usage"),
         "secrets_file": str(places.secrets_file),
         "spool": str(places.data_dir / "spool"),
         "keys_copy": str(places.data_dir / "known-keys"),

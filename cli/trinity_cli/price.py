@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from trinity.price.v1 import price_pb2
+from trinity_cli.dialling import dial
 from trinity_cli.exits import Exit, asking, exit_of
 from trinity_cli.output import SIMULATED, Column, Output, json_option, proto_json, seconds, short_enum
 from trinity_cli.target import Target, resolve, target_options
@@ -111,7 +112,7 @@ def price(
 
 
 async def _ask(target: Target, assets: tuple[str, ...], **wanted: Any) -> list[price_pb2.Price | TrinityError]:
-    async with PriceClient(target.price) as client:
+    async with dial(target.price, "price") as channel, PriceClient(channel) as client:
         with asking(target.where("price")):
             return await client.batch(assets, **wanted)
 

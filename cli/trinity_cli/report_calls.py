@@ -14,10 +14,11 @@ import grpc.aio
 
 from trinity.report.v1 import report_pb2, report_service_pb2_grpc
 from trinity_cli.account_calls import credentials
+from trinity_cli.dialling import dial
 from trinity_cli.exits import CommandError, Exit, asking, exit_of
 from trinity_cli.target import resolve, target_options
 from trinity_core.tables import Form
-from trinity_mesh.channels import call, open_channel
+from trinity_mesh.channels import call
 from trinity_mesh.status import from_rpc_error
 
 T = TypeVar("T")
@@ -88,7 +89,7 @@ class Reports:
 
     def _run(self, ask: Callable[[Any], Coroutine[Any, Any, T]]) -> T:
         async def run() -> T:
-            async with open_channel(self._target.report) as channel:
+            async with dial(self._target.report, "report") as channel:
                 return await ask(report_service_pb2_grpc.ReportServiceStub(channel))
 
         with asking(self._target.where("report")):

@@ -10,10 +10,11 @@ import signal
 import socket
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from trinity_cli.abroad import MESH_PORTS, Abroad
 from trinity_cli.banner import banner
 from trinity_cli.database import NEED_DATABASE, Database
 from trinity_cli.edge import EdgeSettings, edge_facts, edge_spec, take_edge_ports
@@ -29,7 +30,7 @@ from trinity_mesh.process import write_json
 from trinity_mesh.secrets_file import make_secrets
 from trinity_mesh.socketdir import socket_dir
 from trinity_mesh.supervise import Event, State, Supervisor
-from trinity_storage.resolve import StorageConfig, resolve_postgres, resolve_valkey
+from trinity_storage.resolve import StorageConfig, Store, resolve_postgres, resolve_valkey
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,8 +52,8 @@ class MeshSettings:
     venues: Venues
     seed: int
     ready_file: Path | None
-    remote_price: str = ""
-    """gRPC address of another machine's price service, for webhook workers without feeds of their own."""
+    abroad: Abroad = field(default_factory=Abroad)
+    """Other machines of its mesh."""
     env: str | None
     """The word in the text of new keys; None for the account service's own setting."""
     privatelink_port: int | None = None
@@ -70,7 +71,15 @@ class MeshSettings:
     @property
     def has_prices(self) -> bool:
         """Whether it makes prices, for callers or for its own webhooks."""
-        return Part.PRICES in self.parts or (Part.WEBHOOKS in self.parts and not self.remote_price)
+        return bool(self.parts & {Part.PRICES, Part.WEBHOOKS}) and "price" not in self.abroad.remotes
+
+    @property
+    def has_stores(self) -> bool:
+        """Whether any of its processes keeps something in a store; gateways do not."""
+        needed = {"account", "usage"}
+        needed |= {"price", "webhook"} if Part.PRICES in self.parts else set()
+        needed |= {"report"} if Part.REPORTS in self.parts else set()
+        return not (self.parts <= {Part.PRICES, Part.REPORTS} and needed <= set(self.abroad.remotes))
 
     @property
     def simulated(self) -> bool:
@@ -104,11 +113,13 @@ async def run_mesh(
         sockets = socket_dir(settings.data_dir, environ=environ)
         config = load(StorageConfig, section="storage", values={}, environ=environ)
         where: dict[str, Any] = {"data_dir": settings.data_dir, "socket_dir": sockets, "environ": environ}
-        postgres, valkey = await asyncio.gather(
-            resolve_postgres(config=config, clock=clock, on_note=progress.note, **where),
-            resolve_valkey(config=config, on_note=progress.note, **where),
-        )
-        stores = {"postgres": postgres, "valkey": valkey}
+        stores: dict[str, Store] = {}
+        if settings.has_stores:
+            postgres, valkey = await asyncio.gather(
+                resolve_postgres(config=config, clock=clock, on_note=progress.note, **where),
+                resolve_valkey(config=config, on_note=progress.note, **where),
+            )
+            stores = {"postgres": postgres, "valkey": valkey}
         edge = None if settings.edge is None else take_edge_ports(settings.edge, settings.host, held)
         urls = {name: store.url for name, store in stores.items()}
         places = _places(settings, ports, sockets, urls, proxies=(edge.source,) if edge else ())
@@ -122,7 +133,6 @@ async def run_mesh(
             seed=settings.seed,
             stores=[name for name, store in stores.items() if store.spec is not None],
             env=settings.env,
-            remote_price=settings.remote_price,
         )
         specs = [store.spec for store in stores.values() if store.spec is not None]
         specs += [
@@ -299,11 +309,12 @@ def _places(
         grpc=ports["grpc"].address if "grpc" in ports else "",
         venue_ports=dict(zip(Venue, venue_ports, strict=False)),
         control_port=control,
-        postgres_url=urls["postgres"],
-        valkey_url=urls["valkey"],
+        postgres_url=urls.get("postgres", ""),
+        valkey_url=urls.get("valkey", ""),
         secrets_file=settings.secrets_file or settings.data_dir / "secrets.json",
         privatelink=ports["privatelink"].address if "privatelink" in ports else "",
         proxies=proxies,
+        abroad=settings.abroad,
         **address,
     )
 
@@ -326,6 +337,8 @@ def _facts(settings: MeshSettings, places: Places, processes: Sequence[str], key
         facts |= {"reports": places.reports, "udp_reports": places.udp_reports}
     sockets = {"feed": "feeds"} | {name: name for name in ("price", "account", "usage", "report", "webhook")}
     facts["grpc"] = {part: places.socket(part) for part, process in sockets.items() if process in processes}
+    if settings.abroad.mesh_host:
+        facts["grpc_mesh"] = {part: settings.abroad.listen(part) for part in MESH_PORTS if part in processes}
     if places.grpc:
         facts["grpc_public"] = places.grpc
     if places.privatelink:

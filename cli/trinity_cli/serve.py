@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from trinity_cli.abroad import abroad_of, abroad_options
 from trinity_cli.exits import CommandError, Exit
 from trinity_cli.mesh_options import mesh_options, workers_or_default
 from trinity_cli.modes import PARTS, Mode
@@ -35,15 +36,7 @@ from trinity_mesh.config import ConfigError
     help="File with the secrets that all machines of one mesh share. [default: secrets.json in the data folder, made "
     "where it is missing]",
 )
-@click.option(
-    "--price",
-    "remote_price",
-    metavar="ADDRESS",
-    default="",
-    envvar="TRINITY_PRICE",
-    help="gRPC address of another machine's price service, for mode WEBHOOK_SERVER; without it the machine has feeds "
-    "of its own.",
-)
+@abroad_options
 @click.option(
     "--logs",
     type=click.Choice(["files", "stderr"]),
@@ -67,12 +60,12 @@ def serve(
     """Run the parts of one mode until SIGTERM or Ctrl-C.
 
     The stores are those that TRINITY_STORAGE_POSTGRES_URL and TRINITY_STORAGE_VALKEY_URL name;
-    without them this machine gets stores of its own, which no other machine shares. No key is
-    made: `trinity key create` makes one.
+    without them this machine gets stores of its own, which no other machine shares. A machine that
+    uses the services of another for all that is stored has none. No key is made: `trinity key create`
+    makes one.
     """
     chosen = Mode(mode)
-    if options["remote_price"] and chosen is not Mode.WEBHOOK_SERVER:
-        raise CommandError(f"--price is for mode WEBHOOK_SERVER, not {chosen}", code=Exit.USAGE)
+    abroad = abroad_of(chosen, options, os.environ)
     if chosen is Mode.SYNC:
         _need_stores(os.environ)
     if secrets_file is not None and not secrets_file.exists():
@@ -81,6 +74,12 @@ def serve(
             code=Exit.USAGE,
             hint="copy secrets.json of the machine that the mesh began on: with other secrets no key would be good",
         )
+    if "account" in abroad.remotes and secrets_file is None and not (data_dir / "secrets.json").exists():
+        raise CommandError(
+            "--account is another machine's, and without its secrets no key is good here",
+            code=Exit.USAGE,
+            hint="--secrets-file names a copy of that machine's secrets.json",
+        )
     settings = MeshSettings(
         parts=PARTS[chosen],
         venues=Venues(venues),
@@ -88,6 +87,7 @@ def serve(
         data_dir=data_dir.absolute(),
         secrets_file=None if secrets_file is None else secrets_file.absolute(),
         env=None,
+        abroad=abroad,
         **options,
     )
     try:

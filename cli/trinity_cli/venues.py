@@ -8,11 +8,12 @@ from pathlib import Path
 import click
 
 from trinity.feed.v1 import feed_pb2, feed_service_pb2_grpc
+from trinity_cli.dialling import dial
 from trinity_cli.exits import Exit, command_error
 from trinity_cli.output import SIMULATED, Column, Output, json_option, proto_json, seconds, short_enum
 from trinity_cli.target import resolve, target_options
 from trinity_core.errors import TrinityError
-from trinity_mesh.channels import call, open_channel
+from trinity_mesh.channels import call
 from trinity_mesh.clock import SystemClock
 from trinity_mesh.wire import unstamp
 
@@ -73,7 +74,7 @@ async def list_venues(addresses: tuple[str, ...]) -> list[feed_pb2.ListVenuesRes
 
 
 async def _ask(address: str) -> feed_pb2.ListVenuesResponse | TrinityError:
-    async with open_channel(address) as channel:
+    async with dial(address, "feeds") as channel:
         stub = feed_service_pb2_grpc.FeedServiceStub(channel)
         try:
             return await call(stub.ListVenues(feed_pb2.ListVenuesRequest()))

@@ -15,6 +15,7 @@ from rich.live import Live
 from rich.text import Text
 
 from trinity.price.v1 import price_pb2
+from trinity_cli.dialling import dial
 from trinity_cli.exits import CommandError, Exit, asking
 from trinity_cli.output import Column, Output, json_option, proto_json
 from trinity_cli.price import COLUMNS, Milliseconds, cells
@@ -71,7 +72,10 @@ class View(Protocol):
 async def _follow(
     target: Target, output: Output, clock: Clock, *, assets: Sequence[str], interval_ms: int, count: int | None
 ) -> None:
-    async with PriceBook(target.price, assets=assets or None, clock=clock, interval_ms=interval_ms) as book:
+    async with (
+        dial(target.price, "price") as channel,
+        PriceBook(channel, assets=assets or None, clock=clock, interval_ms=interval_ms) as book,
+    ):
         with asking(target.where("price")):
             await _ready(book, target)
             if output.live:

@@ -15,10 +15,11 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from trinity.webhook.v1 import webhook_service_pb2_grpc
 from trinity_cli.account_calls import credentials
+from trinity_cli.dialling import dial
 from trinity_cli.exits import asking
 from trinity_cli.output import Column, Output, proto_json
 from trinity_cli.target import resolve, target_options
-from trinity_mesh.channels import call, open_channel
+from trinity_mesh.channels import call
 
 PAGE_SIZE: Final = 1_000
 
@@ -57,7 +58,7 @@ class Webhooks:
         """One answer where `field` is empty; else the pages of a list, or all where `field` is None."""
         name = type(request).__name__.removesuffix("Request")
         found, count = [], 0
-        async with open_channel(self._target.webhook) as channel:
+        async with dial(self._target.webhook, "webhook") as channel:
             method = getattr(webhook_service_pb2_grpc.WebhookServiceStub(channel), name)
             while True:
                 answer = await call(method(request, metadata=self._metadata))

@@ -15,6 +15,7 @@ from trinity_feeds.link import SocketSettings
 from trinity_feeds.terms import SessionSettings
 from trinity_feeds.venue_quotes import QuoteSettings
 from trinity_mesh.server import ServerLimits
+from trinity_mesh.tls_config import TlsConfig
 
 _HEARTBEAT_MS_MAX: Final = 1_000
 """The contract promises a batch at least once a second."""
@@ -62,6 +63,7 @@ class FeedsConfig:
     backoff: BackoffSettings = field(default_factory=BackoffSettings)
     quotes: QuoteSettings = field(default_factory=QuoteSettings)
     server: ServerLimits = field(default_factory=ServerLimits)
+    tls: TlsConfig = field(default_factory=TlsConfig)
 
     def __post_init__(self) -> None:
         if not self.venues:

@@ -18,6 +18,7 @@ from trinity_feeds.venues import VENUES
 from trinity_feeds.worker import Worker
 from trinity_mesh.clock import Clock, SystemClock, clock_id
 from trinity_mesh.config import load
+from trinity_mesh.identity import Identity
 from trinity_mesh.process import Ready, run_process
 from trinity_mesh.server import MeshServer
 
@@ -41,7 +42,7 @@ async def run(
 ) -> None:
     """Serve until `stopping` is set, then end streams with STOPPING, close sockets and drain.
 
-    `ready` is told {"address", "worker", "venues", "sandbox"} once FeedService answers and every
+    `ready` is told {"address", "remote", "worker", "venues", "sandbox"} once FeedService answers and every
     venue sends data, or `config.ready_wait_ms` have passed. `assets` defaults to the table of
     trinity_core. Raises TrinityError when `config.listen` cannot be bound.
     """
@@ -57,9 +58,13 @@ async def run(
     )
     if config.mode is Mode.SANDBOX:
         log.warning("sandbox venues: every price of this worker is simulated")
+    identity = Identity(config.tls, service=SECTION, clock=clock)
     async with (
+        identity,
         worker.quotes,
-        MeshServer(address=config.listen, services=[worker.servicer.service()], limits=config.server) as server,
+        MeshServer(
+            address=config.listen, services=[worker.servicer.service()], limits=config.server, security=identity
+        ) as server,
         asyncio.TaskGroup() as tasks,
     ):
         keeping = tasks.create_task(worker.run(), name="connections")
@@ -68,6 +73,7 @@ async def run(
         ready(
             {
                 "address": server.address,
+                "remote": server.remote_address,
                 "worker": worker_id,
                 "venues": [str(venue) for venue in config.venues],
                 "sandbox": config.mode is Mode.SANDBOX,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.resources
 from collections.abc import Mapping
 from functools import partial
+from typing import Any
 
 import grpc.aio
 from fastapi import FastAPI
@@ -25,6 +26,7 @@ from trinity_http.server import HttpProtocol
 from trinity_http.settings import GatewaySettings
 from trinity_http.upstream import CHANNEL_OPTIONS
 from trinity_mesh.clock import Clock
+from trinity_mesh.identity import Identity
 
 
 def own_contract() -> bytes:
@@ -32,23 +34,26 @@ def own_contract() -> bytes:
     return importlib.resources.files("trinity").joinpath("api.binpb").read_bytes()
 
 
-def open_upstream_channel(address: str) -> grpc.aio.Channel:
-    """A channel to a service for the bridge: no interceptors (a call has its deadline), small windows for streams."""
-    return grpc.aio.insecure_channel(
-        address,
-        options=[
-            *CHANNEL_OPTIONS,
-            ("grpc.max_receive_message_length", 16 << 20),
-            ("grpc.keepalive_time_ms", 10_000),
-            ("grpc.keepalive_timeout_ms", 5_000),
-            ("grpc.keepalive_permit_without_calls", 1),
-            ("grpc.http2.max_pings_without_data", 0),
-            ("grpc.initial_reconnect_backoff_ms", 100),
-            ("grpc.min_reconnect_backoff_ms", 100),
-            ("grpc.max_reconnect_backoff_ms", 2_000),
-            ("grpc.use_local_subchannel_pool", 1),
-        ],
-    )
+def open_upstream_channel(address: str, *, identity: Identity | None = None, service: str = "") -> grpc.aio.Channel:
+    """A channel to a service for the bridge: no interceptors (a call has its deadline), small windows for streams.
+
+    `identity` is the worker's, by which it meets `service` on another host.
+    """
+    options: list[tuple[str, Any]] = [
+        *CHANNEL_OPTIONS,
+        ("grpc.max_receive_message_length", 16 << 20),
+        ("grpc.keepalive_time_ms", 10_000),
+        ("grpc.keepalive_timeout_ms", 5_000),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.max_pings_without_data", 0),
+        ("grpc.initial_reconnect_backoff_ms", 100),
+        ("grpc.min_reconnect_backoff_ms", 100),
+        ("grpc.max_reconnect_backoff_ms", 2_000),
+        ("grpc.use_local_subchannel_pool", 1),
+    ]
+    if identity is not None:
+        return identity.channel(address, service=service, options=options)
+    return grpc.aio.insecure_channel(address, options=options)
 
 
 def make_price_app(

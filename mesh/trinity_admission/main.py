@@ -30,6 +30,7 @@ from trinity_admission.shared_state import SharedState
 from trinity_admission.udp_sessions import UdpSessions, own_window
 from trinity_mesh.channels import open_channel
 from trinity_mesh.clock import Clock, clock_id
+from trinity_mesh.identity import Identity
 from trinity_mesh.secrets_file import MeshSecrets, load_secrets
 
 log = logging.getLogger(__name__)
@@ -64,7 +65,12 @@ class AdmissionPart:
 
 @contextlib.asynccontextmanager
 async def admission_part(
-    config: AdmissionConfig, *, clock: Clock, assets: Collection[str], secret: MeshSecrets | None = None
+    config: AdmissionConfig,
+    *,
+    clock: Clock,
+    assets: Collection[str],
+    secret: MeshSecrets | None = None,
+    identity: Identity | None = None,
 ) -> AsyncIterator[AdmissionPart]:
     """Admission for as long as the block runs; at its end what was counted is handed to the usage service.
 
@@ -73,13 +79,15 @@ async def admission_part(
         clock: the machine's.
         assets: ids that answers may be counted under.
         secret: the mesh's secrets; read from `secrets_file` by default.
+        identity: the process's, by which it meets services on other hosts.
 
     Raises ConfigError when the secrets cannot be read.
     """
     secret = secret or load_secrets(Path(config.secrets_file))
     spool = Path(config.spool)
     async with contextlib.AsyncExitStack() as stack:
-        usage = await stack.enter_async_context(open_channel(config.usage))
+        usage = await stack.enter_async_context(open_channel(config.usage, identity=identity, service="usage"))
+        account = await stack.enter_async_context(open_channel(config.account, identity=identity, service="account"))
         record = record_by(usage, timeout_ms=config.collector.timeout_ms)
         collector = await stack.enter_async_context(
             Collector(config.collector, spool=spool, record=record, clock=clock)
@@ -103,7 +111,7 @@ async def admission_part(
         if config.keys_copy:
             kept = KeyFile(Path(config.keys_copy), keyring=keyring, pepper=secret.pepper, clock=clock)
             await stack.enter_async_context(kept)
-        watch = KeyWatch(config.account, keyring=keyring, clock=clock, on_change=None if kept is None else kept.changed)
+        watch = KeyWatch(account, keyring=keyring, clock=clock, on_change=None if kept is None else kept.changed)
         await stack.enter_async_context(watch)
         admission = Admission(
             keyring=keyring,

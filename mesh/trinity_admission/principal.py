@@ -2,8 +2,9 @@
 
 A gateway that has judged a key calls services over a Unix socket (mode 0600) and names the
 caller in the metadata `x-trinity-principal`: base64 of a JSON object with "key_id",
-"associate" and "scopes". From any other peer that metadata means nothing. A peer on a Unix
-socket that names nobody speaks for the mesh itself.
+"associate" and "scopes". So it does by mutual TLS from another host. From any other peer that
+metadata means nothing. A peer of the mesh that names nobody speaks for the mesh itself; from another host
+only the operator's certificate has the rights of an admin too.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ import grpc.aio
 import msgspec
 
 from trinity_core.errors import Reason, TrinityError
+from trinity_mesh.identity import OPERATOR
+from trinity_mesh.mesh_callers import mesh_peer
 
 METADATA_KEY: Final = "x-trinity-principal"
 """Metadata that a gateway sends and never takes from its own callers."""
@@ -50,7 +53,9 @@ class Principal:
 
 
 MESH_PEER: Final = Principal("", "", frozenset({MESH, ADMIN}))
-"""A part of the mesh, or its operator on the same machine, that speaks for itself."""
+"""A part of the mesh, or its operator, that speaks for itself."""
+REMOTE_PEER: Final = Principal("", "", frozenset({MESH}))
+"""A part of the mesh on another host that speaks for itself."""
 
 
 class _Wire(msgspec.Struct, frozen=True):
@@ -100,11 +105,12 @@ def principal_of(context: grpc.aio.ServicerContext[Any, Any]) -> Principal:
     found = judged.get()
     if found is not None:
         return found
-    if not from_unix_socket(context):
+    peer = mesh_peer.get()
+    if peer is None and not from_unix_socket(context):
         raise TrinityError(Reason.MISSING_KEY, "send the key as `authorization: Bearer tbk_…`")
     named = [value for key, value in context.invocation_metadata() or () if key == METADATA_KEY]
     if not named:
-        return MESH_PEER
+        return MESH_PEER if peer is None or peer.service == OPERATOR else REMOTE_PEER
     try:
         (value,) = named
         return decode(value)

@@ -19,7 +19,9 @@ from trinity_admission.main import admission_part
 from trinity_admission.networks import Networks
 from trinity_core.assets import load_assets
 from trinity_mesh.clock import Clock
+from trinity_mesh.identity import Identity, PublicCertificate
 from trinity_mesh.server import MeshServer, ServerLimits, Service
+from trinity_mesh.tls_config import PublicTlsConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +32,7 @@ class PublicConfig:
     """"host:port" for gRPC callers that bring a key of their own; empty: none are served. Never a Unix socket."""
     trusted_proxies: tuple[str, ...] = ()
     """Networks (CIDR) of proxies in front of this port whose X-Forwarded-For tells a caller's address."""
+    tls: PublicTlsConfig = field(default_factory=PublicTlsConfig)
     admission: AdmissionConfig = field(default_factory=AdmissionConfig)
 
     def __post_init__(self) -> None:
@@ -59,7 +62,12 @@ class PublicServer:
 
 @contextlib.asynccontextmanager
 async def public_server(
-    config: PublicConfig, *, services: Sequence[Service], clock: Clock, drain_ms: int
+    config: PublicConfig,
+    *,
+    services: Sequence[Service],
+    clock: Clock,
+    drain_ms: int,
+    identity: Identity | None = None,
 ) -> AsyncIterator[PublicServer]:
     """Serve callers with keys for as long as the block runs, if the settings say so.
 
@@ -68,20 +76,24 @@ async def public_server(
         services: what to serve.
         clock: the machine's.
         drain_ms: how long calls under way may take to finish at the end.
+        identity: the service's own, by which it reads keys and records counts on other hosts.
 
-    Raises TrinityError when the address cannot be bound, ConfigError when the mesh's secrets cannot be read.
+    Raises TrinityError when the address cannot be bound, ConfigError when the mesh's secrets or the port's
+    certificate cannot be read.
     """
     if not config.listen:
         yield PublicServer(None)
         return
     proxies = ClientAddress(config.trusted_proxies) if config.trusted_proxies else None
     async with (
-        admission_part(config.admission, clock=clock, assets=load_assets().ids) as part,
+        PublicCertificate(config.tls, clock=clock) as certificate,
+        admission_part(config.admission, clock=clock, assets=load_assets().ids, identity=identity) as part,
         MeshServer(
             address=config.listen,
             services=services,
             limits=ServerLimits(drain_ms=drain_ms),
             interceptors=with_admission(part.admission, proxies),
+            security=certificate,
         ) as server,
     ):
         await part.ready()

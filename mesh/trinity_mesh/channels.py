@@ -8,6 +8,7 @@ from typing import Any, Final, TypeVar
 import grpc
 import grpc.aio
 
+from trinity_mesh.identity import Identity
 from trinity_mesh.status import from_rpc_error
 
 T = TypeVar("T")
@@ -17,33 +18,42 @@ DEADLINE_MS_DEFAULT: Final = 5_000
 
 
 def open_channel(
-    address: str, *, deadline_ms: int = DEADLINE_MS_DEFAULT, message_bytes_max: int = 16 << 20
+    address: str,
+    *,
+    deadline_ms: int = DEADLINE_MS_DEFAULT,
+    message_bytes_max: int = 16 << 20,
+    identity: Identity | None = None,
+    service: str = "",
 ) -> grpc.aio.Channel:
     """A channel to "unix:/path" or "host:port".
+
+    A part of the mesh says who it is (`identity`) and whom it wants (`service`, as in "price"): on another host it
+    meets that service by mutual TLS, or nobody (ConfigError without certificates). Without an identity the
+    channel is plain: for tools on this host, and for clients with a key behind whatever ends TLS for them.
 
     Every unary call gets `deadline_ms` when its caller sets no timeout. The deadline is set
     here and not in a service config: a `timeout` of a second or less there fails every
     call at once (grpc/grpc issue 40633).
     """
-    return grpc.aio.insecure_channel(
-        address,
-        options=[
-            ("grpc.max_receive_message_length", message_bytes_max),
-            ("grpc.keepalive_time_ms", 10_000),
-            ("grpc.keepalive_timeout_ms", 5_000),
-            ("grpc.keepalive_permit_without_calls", 1),
-            ("grpc.http2.max_pings_without_data", 0),
-            ("grpc.initial_reconnect_backoff_ms", 100),
-            ("grpc.min_reconnect_backoff_ms", 100),
-            ("grpc.max_reconnect_backoff_ms", 2_000),
-            # Channels of one process to one address must not share a connection: each lives its own life.
-            ("grpc.use_local_subchannel_pool", 1),
-            # Windows that grow with the distance would hold seconds of old prices for a reader that is slow.
-            ("grpc.http2.bdp_probe", 0),
-            ("grpc.http2.lookahead_bytes", 256 << 10),
-        ],
-        interceptors=[DefaultDeadline(deadline_ms)],
-    )
+    options: list[tuple[str, Any]] = [
+        ("grpc.max_receive_message_length", message_bytes_max),
+        ("grpc.keepalive_time_ms", 10_000),
+        ("grpc.keepalive_timeout_ms", 5_000),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.max_pings_without_data", 0),
+        ("grpc.initial_reconnect_backoff_ms", 100),
+        ("grpc.min_reconnect_backoff_ms", 100),
+        ("grpc.max_reconnect_backoff_ms", 2_000),
+        # Channels of one process to one address must not share a connection: each lives its own life.
+        ("grpc.use_local_subchannel_pool", 1),
+        # Windows that grow with the distance would hold seconds of old prices for a reader that is slow.
+        ("grpc.http2.bdp_probe", 0),
+        ("grpc.http2.lookahead_bytes", 256 << 10),
+    ]
+    interceptors = [DefaultDeadline(deadline_ms)]
+    if identity is not None:
+        return identity.channel(address, service=service, options=options, interceptors=interceptors)
+    return grpc.aio.insecure_channel(address, options=options, interceptors=interceptors)
 
 
 class DefaultDeadline(grpc.aio.UnaryUnaryClientInterceptor):

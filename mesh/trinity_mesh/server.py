@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from trinity_core.errors import Reason, TrinityError
+from trinity_mesh.identity import Security, refuse_plaintext
 from trinity_mesh.interceptors import Interceptor, composed, standard
 
 
@@ -64,9 +66,20 @@ class MeshServer:
         services: Sequence[Service],
         limits: ServerLimits | None = None,
         interceptors: Sequence[Interceptor] | None = None,
+        security: Security | None = None,
     ) -> None:
-        """`address` is "unix:/path" (mode 0600) or "host:port"; port 0 picks a free one, see `address` after start."""
+        """`address` is "unix:/path" (mode 0600) or "host:port"; port 0 picks a free one, see `address` after start.
+
+        `security` says what is asked of peers, and of a second address for those on other hosts; without it there
+        is no TLS, and an address that other hosts reach is refused.
+        """
         self._asked = address
+        self._security = security
+        self._beside: MeshServer | None = None
+        if security is not None and security.listen and security.listen != address:
+            self._beside = MeshServer(
+                address=security.listen, services=services, limits=limits, interceptors=interceptors, security=security
+            )
         self._services = tuple(services)
         self._limits = limits or ServerLimits()
         self._health = health.aio.HealthServicer()
@@ -87,7 +100,24 @@ class MeshServer:
         await self.stop()
 
     async def start(self) -> None:
-        """Listen. Raises TrinityError BACKEND_UNAVAILABLE naming the address when it cannot be bound."""
+        """Listen.
+
+        Raises TrinityError BACKEND_UNAVAILABLE naming the address when it cannot be bound, ConfigError for one that
+        must not be served without TLS.
+        """
+        credentials = self._credentials()
+        if credentials is not None and self._security is not None:
+            self._interceptors, self._judges = self._security.around(self._interceptors), True
+        if self._beside is not None:
+            await self._beside.start()
+        try:
+            await self._start(credentials)
+        except BaseException:
+            if self._beside is not None:
+                await self._beside.stop()
+            raise
+
+    async def _start(self, credentials: grpc.ServerCredentials | None) -> None:
         for service in self._services:
             registrar = Registrar(self._server, service, self._interceptors, quick=not self._judges)
             service.add(cast("grpc.aio.Server", registrar))
@@ -96,17 +126,31 @@ class MeshServer:
         reflection.enable_server_reflection(
             [*names, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME], self._server
         )
-        self.address = self._bind()
+        self.address = self._bind(credentials)
         await self._server.start()
         self._with_socket(lambda path: path.chmod(0o600))
         await self.set_serving(serving=False)
 
-    def _bind(self) -> str:
+    @property
+    def remote_address(self) -> str:
+        """Where peers on other hosts reach it, once started; empty for nowhere."""
+        return "" if self._beside is None else self._beside.address
+
+    def _credentials(self) -> grpc.ServerCredentials | None:
+        if self._security is not None:
+            return self._security.credentials(self._asked)
+        refuse_plaintext(self._asked, "listen on", allowed=False)
+        return None
+
+    def _bind(self, credentials: grpc.ServerCredentials | None) -> str:
         if self._asked.startswith("unix:"):
             Path(self._asked.removeprefix("unix:")).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._with_socket(Path.unlink)
         try:
-            port = self._server.add_insecure_port(self._asked)
+            if credentials is None:
+                port = self._server.add_insecure_port(self._asked)
+            else:
+                port = self._server.add_secure_port(self._asked, credentials)
         except RuntimeError as error:
             raise TrinityError(
                 Reason.BACKEND_UNAVAILABLE,
@@ -119,11 +163,18 @@ class MeshServer:
     async def set_serving(self, *, serving: bool, names: Iterable[str] | None = None) -> None:
         """Tell grpc.health.v1: for `names`, or for every service and the server as a whole ("")."""
         status = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
-        for name in names if names is not None else ("", *(service.descriptor.full_name for service in self._services)):
+        every = ("", *(service.descriptor.full_name for service in self._services))
+        told = every if names is None else tuple(names)
+        for name in told:
             await self._health.set(name, status)
+        if self._beside is not None:
+            await self._beside.set_serving(serving=serving, names=told)
 
     async def stop(self) -> None:
         """Say NOT_SERVING, let calls under way finish for `drain_ms`, then close."""
+        await asyncio.gather(self._stop(), *([] if self._beside is None else [self._beside.stop()]))
+
+    async def _stop(self) -> None:
         await self._health.enter_graceful_shutdown()
         await self._server.stop(self._limits.drain_ms / 1_000)
         self._with_socket(Path.unlink)

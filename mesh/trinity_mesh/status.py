@@ -17,6 +17,7 @@ from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 from trinity_core.errors import DOMAIN, Code, FieldViolation, Reason, TrinityError
 from trinity_core.keys import hidden
+from trinity_mesh.tls_words import explained
 
 DETAILS_KEY: Final = "grpc-status-details-bin"
 """Trailing metadata key of the serialised google.rpc.Status."""
@@ -95,7 +96,7 @@ def from_rpc_error(error: grpc.aio.AioRpcError) -> TrinityError:
             except DecodeError:
                 break
     code = _code(error.code().value[0])
-    message = error.details() or code.name
+    message = explained(error.details() or code.name)
     return TrinityError(_BY_CODE.get(code, Reason.BACKEND_ERROR), message)
 
 

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass, field
 
 from trinity_admission.public_server import PublicConfig
+from trinity_mesh.tls_config import TlsConfig
 from trinity_storage.postgres import PostgresConfig
 from trinity_storage.valkey import ValkeyConfig
 
@@ -60,6 +61,7 @@ class AccountConfig:
     postgres: PostgresConfig = field(default_factory=PostgresConfig)
     valkey: ValkeyConfig = field(default_factory=ValkeyConfig)
     cache: CacheConfig = field(default_factory=CacheConfig)
+    tls: TlsConfig = field(default_factory=TlsConfig)
     public: PublicConfig = field(default_factory=PublicConfig)
 
     def __post_init__(self) -> None:

@@ -24,6 +24,7 @@ from trinity_admission.public_server import PublicServer, public_server
 from trinity_core.backoff import Backoff
 from trinity_mesh.clock import Clock, SystemClock
 from trinity_mesh.config import ConfigError, load
+from trinity_mesh.identity import Identity
 from trinity_mesh.interceptors import Interceptor
 from trinity_mesh.page_tokens import PageTokens
 from trinity_mesh.process import Ready, run_process
@@ -53,7 +54,7 @@ async def run(
 ) -> None:
     """Serve accounts until `stopping` is set, then end every stream and drain.
 
-    `ready` is told {"address", "public"} once the service says SERVING: when all keys were read from the
+    `ready` is told {"address", "remote", "public"} once the service says SERVING: when all keys were read from the
     database, which must be migrated, or `ready_wait_ms` have passed. `interceptors` replaces the standard list,
     for callers that come directly with a key. Raises ConfigError for a missing address or secret, TrinityError when
     the address cannot be bound.
@@ -71,7 +72,7 @@ async def run(
             log.warning("serving although the database cannot be read")
         for each in (server, public):
             await each.set_serving(serving=not stopping.is_set())
-        ready({"address": server.address, "public": public.address})
+        ready({"address": server.address, "remote": server.remote_address, "public": public.address})
         await stopping.wait()
         for each in (server, public):
             await each.set_serving(serving=False)
@@ -107,6 +108,7 @@ class AccountPart:
         self._config = config
         self._clock = clock
         self._interceptors = interceptors
+        self._identity = Identity(config.tls, service=SECTION, clock=clock)
         self.postgres = Postgres(config.postgres, url=config.postgres.url, name=SECTION, clock=clock)
         self.repo = PostgresAccounts(self.postgres)
         self._valkey = Valkey(config.valkey, url=config.valkey.url, clock=clock) if config.valkey.url else None
@@ -180,8 +182,10 @@ class AccountPart:
             services=[service(self.servicer)],
             limits=ServerLimits(drain_ms=self._config.drain_ms),
             interceptors=self._interceptors,
+            security=self._identity,
         )
         async with contextlib.AsyncExitStack() as stack:
+            await stack.enter_async_context(self._identity)
             await stack.enter_async_context(self.postgres)
             if self._valkey is not None:
                 await stack.enter_async_context(self._valkey)
@@ -206,6 +210,7 @@ class AccountPart:
             services=[service(self.servicer)],
             clock=self._clock,
             drain_ms=self._config.drain_ms,
+            identity=self._identity,
         )
 
     def _heard(self) -> None:

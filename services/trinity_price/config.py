@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from trinity_admission.public_server import PublicConfig
 from trinity_core.book_settings import BookSettings
+from trinity_mesh.tls_config import TlsConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +84,7 @@ class PriceConfig:
     book: BookSettings = field(default_factory=BookSettings)
     mirror: MirrorConfig = field(default_factory=MirrorConfig)
     live: LiveConfig = field(default_factory=LiveConfig)
+    tls: TlsConfig = field(default_factory=TlsConfig)
     public: PublicConfig = field(default_factory=PublicConfig)
 
     def __post_init__(self) -> None:

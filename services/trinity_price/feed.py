@@ -18,6 +18,7 @@ from trinity_core.transit import Transit
 from trinity_core.venues import Venue
 from trinity_mesh.channels import call, open_channel
 from trinity_mesh.clock import Clock
+from trinity_mesh.identity import Identity
 from trinity_mesh.status import from_rpc_error
 from trinity_mesh.wire import liveness_from_message, tick_from_message
 
@@ -48,9 +49,18 @@ class Feed:
     """Follows one worker's stream; when it is lost, its venues are told to be disconnected, and it is opened again."""
 
     def __init__(
-        self, *, address: str, sink: Sink, clock: Clock, clock_id: str, silence_ms: int, backoff: Backoff
+        self,
+        *,
+        address: str,
+        sink: Sink,
+        clock: Clock,
+        clock_id: str,
+        silence_ms: int,
+        backoff: Backoff,
+        identity: Identity | None = None,
     ) -> None:
-        """`silence_ms` is how long a stream may say nothing before it counts as lost."""
+        """`silence_ms` is how long a stream may say nothing before it counts as lost; `identity` is the service's."""
+        self._identity = identity
         self.address = address
         self._sink = sink
         self._clock = clock
@@ -121,7 +131,7 @@ class Feed:
 
     def _opened(self) -> grpc.aio.Channel:
         if self._channel is None:
-            self._channel = open_channel(self.address)
+            self._channel = open_channel(self.address, identity=self._identity, service="feeds")
         return self._channel
 
     async def _stream(self, stub: feed_service_pb2_grpc.FeedServiceAsyncStub) -> None:

@@ -18,6 +18,7 @@ from trinity_core.price_mirror import PriceMirror
 from trinity_core.prices import Price
 from trinity_mesh.clock import Clock, SystemClock, clock_id
 from trinity_mesh.config import load
+from trinity_mesh.identity import Identity
 from trinity_mesh.process import Ready, run_process
 from trinity_mesh.server import MeshServer, ServerLimits
 from trinity_price.config import PriceConfig
@@ -49,7 +50,7 @@ async def run(
 ) -> None:
     """Serve prices until `stopping` is set, then end every stream and drain.
 
-    `ready` is told {"address", "public", "epoch"} once the service says SERVING: when every feed's
+    `ready` is told {"address", "remote", "public", "epoch"} once the service says SERVING: when every feed's
     snapshot is in the book, or `ready_wait_ms` have passed. `assets` defaults to the table of
     trinity_core. Raises TrinityError when the address cannot be bound.
     """
@@ -58,7 +59,14 @@ async def run(
         await _either(part.synced.wait(), stopping.wait())
         for each in (server, public):
             await each.set_serving(serving=not stopping.is_set())
-        ready({"address": server.address, "public": public.address, "epoch": part.publication.epoch})
+        ready(
+            {
+                "address": server.address,
+                "remote": server.remote_address,
+                "public": public.address,
+                "epoch": part.publication.epoch,
+            }
+        )
         await stopping.wait()
         for each in (server, public):
             await each.set_serving(serving=False)
@@ -95,6 +103,7 @@ class PricePart:
         name = clock_name or clock_id()
         self._config = config
         self._clock = clock
+        self._identity = Identity(config.tls, service=SECTION, clock=clock)
         self.synced = asyncio.Event()
         """Every feed's snapshot is in the book, or was waited for long enough."""
         self.wall = AnchoredWall(clock=clock, step_ms=config.wall_step_ms)
@@ -137,6 +146,7 @@ class PricePart:
                 clock_id=name,
                 silence_ms=config.feed_silence_ms,
                 backoff=Backoff(),
+                identity=self._identity,
             )
             for address in config.feeds
         ]
@@ -180,9 +190,10 @@ class PricePart:
             address=self._config.listen,
             services=[service(self.servicer, self.quick)],
             limits=ServerLimits(drain_ms=self._config.drain_ms),
+            security=self._identity,
         )
         # Listening comes first: an address that is taken is told as it is, not as a group of errors.
-        async with server, asyncio.TaskGroup() as group:
+        async with self._identity, server, asyncio.TaskGroup() as group:
             jobs = [self.writer.run(), self.watching.run(), self._sync(), *(feed.run() for feed in self.feeds)]
             if self.mirroring is not None:
                 jobs.append(self.mirroring.run())
@@ -204,6 +215,7 @@ class PricePart:
             services=[service(self.servicer, self.quick)],
             clock=self._clock,
             drain_ms=self._config.drain_ms,
+            identity=self._identity,
         )
 
     def _changed(self, prices: Sequence[Price]) -> None:

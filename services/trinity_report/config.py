@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from trinity_admission.public_server import PublicConfig
+from trinity_mesh.tls_config import TlsConfig
 from trinity_storage.postgres import PostgresConfig
 from trinity_storage.valkey import ValkeyConfig
 
@@ -36,6 +37,7 @@ class ReportConfig:
     """How long calls under way may take to finish once the service stops."""
     postgres: PostgresConfig = field(default_factory=PostgresConfig)
     valkey: ValkeyConfig = field(default_factory=ValkeyConfig)
+    tls: TlsConfig = field(default_factory=TlsConfig)
     public: PublicConfig = field(default_factory=PublicConfig)
 
     def __post_init__(self) -> None:

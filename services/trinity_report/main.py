@@ -13,6 +13,7 @@ from trinity_core.assets import load_assets
 from trinity_core.usage_log import UsageLog
 from trinity_mesh.clock import Clock, SystemClock
 from trinity_mesh.config import ConfigError, load
+from trinity_mesh.identity import Identity
 from trinity_mesh.interceptors import Interceptor
 from trinity_mesh.page_tokens import PageTokens
 from trinity_mesh.process import Ready, run_process
@@ -44,7 +45,7 @@ async def run(
 ) -> None:
     """Serve reports until `stopping` is set, then let calls under way finish for `drain_ms`.
 
-    `ready` is told {"address", "public"} once the service says SERVING, which it does without waiting for
+    `ready` is told {"address", "remote", "public"} once the service says SERVING, which it does without waiting for
     a store: what cannot be read is told to those who ask for it. The database must be
     migrated. `interceptors` replaces the standard list, for callers that come directly with a
     key. Raises ConfigError for a missing address or secret, TrinityError when the address
@@ -57,7 +58,7 @@ async def run(
     async with part.serving() as server, part.public() as public:
         for each in (server, public):
             await each.set_serving(serving=not stopping.is_set())
-        ready({"address": server.address, "public": public.address})
+        ready({"address": server.address, "remote": server.remote_address, "public": public.address})
         await stopping.wait()
         for each in (server, public):
             await each.set_serving(serving=False)
@@ -92,6 +93,7 @@ class ReportPart:
         self._config = config
         self._clock = clock
         self._interceptors = interceptors
+        self._identity = Identity(config.tls, service=SECTION, clock=clock)
         self.postgres = Postgres(config.postgres, url=config.postgres.url, name=SECTION, clock=clock)
         self._valkey: Valkey | None = None
         if copy is None and config.valkey.url:
@@ -119,6 +121,7 @@ class ReportPart:
     async def serving(self) -> AsyncIterator[MeshServer]:
         """Open the stores and listen; calls are drained before the stores are closed."""
         async with contextlib.AsyncExitStack() as stack:
+            await stack.enter_async_context(self._identity)
             await stack.enter_async_context(self.postgres)
             if self._valkey is not None:
                 await stack.enter_async_context(self._valkey)
@@ -128,6 +131,7 @@ class ReportPart:
                     services=[service(self.servicer)],
                     limits=ServerLimits(drain_ms=self._config.drain_ms),
                     interceptors=self._interceptors,
+                    security=self._identity,
                 )
             )
 
@@ -138,4 +142,5 @@ class ReportPart:
             services=[service(self.servicer)],
             clock=self._clock,
             drain_ms=self._config.drain_ms,
+            identity=self._identity,
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from trinity_admission.public_server import PublicConfig
+from trinity_mesh.tls_config import TlsConfig
 from trinity_storage.postgres import PostgresConfig
 
 
@@ -30,7 +31,7 @@ class UsageConfig:
     """The usage service. Raises ValueError, naming the setting, when a value makes no sense."""
 
     listen: str = "127.0.0.1:50053"
-    """Where it serves: "unix:/path" or "host:port". Gateways are believed only on a Unix socket."""
+    """Where it serves: "unix:/path" or "host:port". Gateways are believed on a Unix socket, and by mutual TLS."""
     postgres: PostgresConfig = field(default_factory=PostgresConfig)
     waiting_max: int = 64
     """Most messages of collectors that wait for their turn to be written; more are sent away to come again."""
@@ -43,6 +44,7 @@ class UsageConfig:
     drain_ms: int = 5_000
     """How long calls under way may take to finish once the service stops."""
     lease: LeaseConfig = field(default_factory=LeaseConfig)
+    tls: TlsConfig = field(default_factory=TlsConfig)
     public: PublicConfig = field(default_factory=PublicConfig)
 
     def __post_init__(self) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from trinity_admission.public_server import public_server
 from trinity_mesh.clock import Clock, SystemClock
 from trinity_mesh.config import ConfigError, load
+from trinity_mesh.identity import Identity
 from trinity_mesh.interceptors import Interceptor
 from trinity_mesh.process import Ready, run_process
 from trinity_mesh.server import MeshServer, ServerLimits
@@ -34,13 +35,14 @@ async def run(
 ) -> None:
     """Serve until `stopping` is set, then drain. The database, migrated, may come and go meanwhile.
 
-    `ready` is told {"address", "public"}. `interceptors` replace the standard ones, for a server that
+    `ready` is told {"address", "remote", "public"}. `interceptors` replace the standard ones, for a server that
     callers with keys reach directly. Raises TrinityError when the address cannot be bound,
     and ConfigError without a database's address.
     """
     if not config.postgres.url:
         raise ConfigError("settings of usage: postgres.url must be a database's address")
-    async with Postgres(config.postgres, url=config.postgres.url, name=SECTION, clock=clock) as postgres:
+    identity = Identity(config.tls, service=SECTION, clock=clock)
+    async with identity, Postgres(config.postgres, url=config.postgres.url, name=SECTION, clock=clock) as postgres:
         store, leases = UsageStore(postgres), QuotaLeases(postgres)
         servicer = UsageServicer(
             store=store, leases=leases, lease=config.lease, waiting_max=config.waiting_max, clock=clock
@@ -59,13 +61,16 @@ async def run(
             services=services,
             limits=ServerLimits(drain_ms=config.drain_ms),
             interceptors=interceptors,
+            security=identity,
         )
-        public = public_server(config.public, services=services, clock=clock, drain_ms=config.drain_ms)
+        public = public_server(
+            config.public, services=services, clock=clock, drain_ms=config.drain_ms, identity=identity
+        )
         async with server, public as direct, asyncio.TaskGroup() as group:
             tidying = group.create_task(closing.run())
             for each in (server, direct):
                 await each.set_serving(serving=True)
-            ready({"address": server.address, "public": direct.address})
+            ready({"address": server.address, "remote": server.remote_address, "public": direct.address})
             await stopping.wait()
             tidying.cancel()
 

@@ -6,6 +6,7 @@ import ipaddress
 from dataclasses import dataclass, field
 
 from trinity_admission.public_server import PublicConfig
+from trinity_mesh.tls_config import TlsConfig
 from trinity_storage.postgres import PostgresConfig
 
 
@@ -33,6 +34,7 @@ class WebhookConfig:
     drain_ms: int = 2_000
     """How long calls under way may take to finish once the service stops."""
     postgres: PostgresConfig = field(default_factory=PostgresConfig)
+    tls: TlsConfig = field(default_factory=TlsConfig)
     public: PublicConfig = field(default_factory=PublicConfig)
 
     def __post_init__(self) -> None:

@@ -16,6 +16,7 @@ from trinity_core.webhook_addresses import AddressPolicy
 from trinity_core.webhook_secrets import Sealer
 from trinity_mesh.clock import Clock, SystemClock
 from trinity_mesh.config import ConfigError, load
+from trinity_mesh.identity import Identity
 from trinity_mesh.interceptors import Interceptor
 from trinity_mesh.page_tokens import PageTokens
 from trinity_mesh.process import Ready, run_process
@@ -44,7 +45,7 @@ async def run(
 ) -> None:
     """Serve webhooks until `stopping` is set, then let calls under way finish for `drain_ms`.
 
-    `ready` is told {"address", "public"} once the service says SERVING. The database must be
+    `ready` is told {"address", "remote", "public"} once the service says SERVING. The database must be
     migrated; it may come and go meanwhile. `interceptors` replaces the standard list, for callers
     that come directly with a key. Raises ConfigError for a missing address or secret, TrinityError
     when the address cannot be bound.
@@ -56,7 +57,7 @@ async def run(
     async with part.serving() as server, part.public() as public:
         for each in (server, public):
             await each.set_serving(serving=not stopping.is_set())
-        ready({"address": server.address, "public": public.address})
+        ready({"address": server.address, "remote": server.remote_address, "public": public.address})
         await stopping.wait()
         for each in (server, public):
             await each.set_serving(serving=False)
@@ -91,6 +92,7 @@ class WebhookPart:
         self._config = config
         self._clock = clock
         self._interceptors = interceptors
+        self._identity = Identity(config.tls, service=SECTION, clock=clock)
         self.postgres = Postgres(config.postgres, url=config.postgres.url, name=SECTION, clock=clock)
         self.repo = PostgresWebhooks(self.postgres)
         self.log = PostgresDeliveryLog(self.postgres)
@@ -122,8 +124,9 @@ class WebhookPart:
             services=[service(self.servicer)],
             limits=ServerLimits(drain_ms=self._config.drain_ms),
             interceptors=self._interceptors,
+            security=self._identity,
         )
-        async with self.postgres, server:
+        async with self._identity, self.postgres, server:
             yield server
 
     def public(self) -> contextlib.AbstractAsyncContextManager[PublicServer]:
@@ -133,6 +136,7 @@ class WebhookPart:
             services=[service(self.servicer)],
             clock=self._clock,
             drain_ms=self._config.drain_ms,
+            identity=self._identity,
         )
 
 

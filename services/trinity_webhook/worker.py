@@ -29,6 +29,7 @@ from trinity_core.webhooks import Endpoint
 from trinity_mesh.channels import open_channel
 from trinity_mesh.clock import Clock, SystemClock
 from trinity_mesh.config import ConfigError, load
+from trinity_mesh.identity import Identity
 from trinity_mesh.process import Ready, run_process
 from trinity_mesh.secrets_file import MeshSecrets, load_secrets
 from trinity_storage.account_statements import CHANNEL as ACCOUNTS
@@ -48,6 +49,8 @@ log = logging.getLogger(__name__)
 
 SECTION: Final = "webhook_worker"
 """Configuration section of this part; its environment variables begin with TRINITY_WEBHOOK_WORKER_."""
+NAME: Final = "webhook-worker"
+"""Name of this part in certificates, where it is a label of DNS."""
 
 
 async def run(
@@ -109,10 +112,11 @@ async def worker(
         loopback=config.loopback, also_refused=[ipaddress.ip_network(text) for text in config.refused_networks]
     )
     async with contextlib.AsyncExitStack() as stack:
+        identity = await stack.enter_async_context(Identity(config.tls, service=NAME, clock=clock))
         postgres = await stack.enter_async_context(
             Postgres(config.postgres, url=config.postgres.url, name=SECTION, clock=clock)
         )
-        usage = await stack.enter_async_context(open_channel(config.usage))
+        usage = await stack.enter_async_context(open_channel(config.usage, identity=identity, service="usage"))
         ledger = await stack.enter_async_context(
             metering(
                 spool=Path(config.spool), channel=usage, ledger=config.ledger, collector=config.collector, clock=clock
@@ -127,9 +131,12 @@ async def worker(
             for tell in told:
                 tell(change)
 
+        prices_channel = await stack.enter_async_context(
+            open_channel(config.price, identity=None if config.price_key else identity, service="price")
+        )
         metadata = [("authorization", f"Bearer {config.price_key}")] if config.price_key else []
         book = await stack.enter_async_context(
-            PriceBook(config.price, clock=clock, on_change=on_change, metadata=metadata)
+            PriceBook(prices_channel, clock=clock, on_change=on_change, metadata=metadata)
         )
 
         def prices() -> Iterable[Change]:

@@ -6,6 +6,7 @@ import ipaddress
 from dataclasses import dataclass, field
 
 from trinity_admission.ledger_config import CollectorConfig, LedgerConfig
+from trinity_mesh.tls_config import TlsConfig
 from trinity_storage.postgres import PostgresConfig
 from trinity_webhook.sender_config import SenderConfig
 from trinity_webhook.udp_config import UdpSenderConfig
@@ -50,6 +51,7 @@ class WebhookWorkerConfig:
     """Most attempts of ticks that wait to be logged; beyond it ticks wait, and are folded. 0: they are not logged."""
     drain_ms: int = 5_000
     """How long deliveries under way may take to finish once the worker stops."""
+    tls: TlsConfig = field(default_factory=TlsConfig)
     https: SenderConfig = field(default_factory=SenderConfig)
     udp: UdpSenderConfig = field(default_factory=UdpSenderConfig)
     postgres: PostgresConfig = field(default_factory=PostgresConfig)

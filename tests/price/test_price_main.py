@@ -95,7 +95,15 @@ async def test_a_wrong_setting_ends_the_process_and_is_named(folder: Path) -> No
 
 
 async def test_an_address_that_cannot_be_had_is_named(folder: Path) -> None:
-    code, errors = await ended(await started(folder, TRINITY_PRICE_LISTEN="203.0.113.1:1"))
+    environ = {"TRINITY_PRICE_LISTEN": "203.0.113.1:1", "TRINITY_PRICE_TLS_PLAINTEXT": "true"}
+    code, errors = await ended(await started(folder, **environ))
     assert code == EXIT_FAILED
     assert "cannot listen on 203.0.113.1:1" in errors
+    assert "Traceback" not in errors
+
+
+async def test_an_address_that_other_hosts_reach_needs_certificates(folder: Path) -> None:
+    code, errors = await ended(await started(folder, TRINITY_PRICE_LISTEN="203.0.113.1:1"))
+    assert code == EXIT_CONFIG
+    assert "will not listen on 203.0.113.1:1 without TLS" in errors
     assert "Traceback" not in errors

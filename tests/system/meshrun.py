@@ -74,14 +74,16 @@ def running_mesh(
     command: Sequence[str] = ("up",),
     program: Sequence[str] = ("-m", "trinity_cli.main"),
     python: str = sys.executable,
+    prefix: Sequence[str] = (),
 ) -> Iterator[Mesh]:
     """Start `trinity up`, or another command, in `folder`, wait until it is ready, and end it afterwards.
 
     `program` is what Python is told to run for `trinity`, and `python` which Python.
+    `prefix` stands before all of it.
     """
     ready, data = folder / "ready.json", folder / "data"
     words = [
-        *(python, *program, *command),
+        *(*prefix, python, *program, *command),
         *("--http-port", "0", "--report-port", "0", "--udp-port", "0", "--udp-report-port", "0"),
         *("--data-dir", str(data), "--ready-file", str(ready), "--workers", "1", "--seed", "7", *options),
     ]

@@ -149,7 +149,7 @@ def test_webhook_workers_push_what_another_machines_price_service_says(machines:
     with running_mesh(tmp_path, environ=machines.environ, command=(*command, "--price", price)) as pushing:
         assert set(pushing.facts["pids"]) - {"up"} == {"account", "usage", "webhook", "webhook-worker"}
         assert "sandbox_control" not in pushing.facts
-    done = serve(tmp_path, "--mode", "APP_SERVER", "--price", price)
+    done = serve(tmp_path, "--mode", "REPORT_SERVER", "--price", price)
     assert done.returncode == 2
 
 

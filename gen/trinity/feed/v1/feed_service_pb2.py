@@ -26,7 +26,7 @@ from trinity.feed.v1 import feed_pb2 as trinity_dot_feed_dot_v1_dot_feed__pb2
 from trinity.options.v1 import options_pb2 as trinity_dot_options_dot_v1_dot_options__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"trinity/feed/v1/feed_service.proto\x12\x0ftrinity.feed.v1\x1a\x1atrinity/feed/v1/feed.proto\x1a trinity/options/v1/options.proto2\xd9\x02\n\x0b\x46\x65\x65\x64Service\x12p\n\x0bStreamTicks\x12#.trinity.feed.v1.StreamTicksRequest\x1a$.trinity.feed.v1.StreamTicksResponse\"\x14\x90\x02\x01\xfa\xe0\x18\r\n\tfeed.read \x01\x30\x01\x12k\n\nFetchQuote\x12\".trinity.feed.v1.FetchQuoteRequest\x1a#.trinity.feed.v1.FetchQuoteResponse\"\x14\x90\x02\x01\xfa\xe0\x18\r\n\tfeed.read \x01\x12k\n\nListVenues\x12\".trinity.feed.v1.ListVenuesRequest\x1a#.trinity.feed.v1.ListVenuesResponse\"\x14\x90\x02\x01\xfa\xe0\x18\r\n\tfeed.read \x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"trinity/feed/v1/feed_service.proto\x12\x0ftrinity.feed.v1\x1a\x1atrinity/feed/v1/feed.proto\x1a trinity/options/v1/options.proto2\xf1\x02\n\x0b\x46\x65\x65\x64Service\x12w\n\x0bStreamTicks\x12#.trinity.feed.v1.StreamTicksRequest\x1a$.trinity.feed.v1.StreamTicksResponse\"\x1b\x90\x02\x01\xfa\xe0\x18\x14\n\tfeed.read \x01\x32\x05price0\x01\x12r\n\nFetchQuote\x12\".trinity.feed.v1.FetchQuoteRequest\x1a#.trinity.feed.v1.FetchQuoteResponse\"\x1b\x90\x02\x01\xfa\xe0\x18\x14\n\tfeed.read \x01\x32\x05price\x12u\n\nListVenues\x12\".trinity.feed.v1.ListVenuesRequest\x1a#.trinity.feed.v1.ListVenuesResponse\"\x1e\x90\x02\x01\xfa\xe0\x18\x17\n\tfeed.read \x01\x32\x08operatorb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,11 +34,11 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'trinity.feed.v1.feed_servic
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_FEEDSERVICE'].methods_by_name['StreamTicks']._loaded_options = None
-  _globals['_FEEDSERVICE'].methods_by_name['StreamTicks']._serialized_options = b'\220\002\001\372\340\030\r\n\tfeed.read \001'
+  _globals['_FEEDSERVICE'].methods_by_name['StreamTicks']._serialized_options = b'\220\002\001\372\340\030\024\n\tfeed.read \0012\005price'
   _globals['_FEEDSERVICE'].methods_by_name['FetchQuote']._loaded_options = None
-  _globals['_FEEDSERVICE'].methods_by_name['FetchQuote']._serialized_options = b'\220\002\001\372\340\030\r\n\tfeed.read \001'
+  _globals['_FEEDSERVICE'].methods_by_name['FetchQuote']._serialized_options = b'\220\002\001\372\340\030\024\n\tfeed.read \0012\005price'
   _globals['_FEEDSERVICE'].methods_by_name['ListVenues']._loaded_options = None
-  _globals['_FEEDSERVICE'].methods_by_name['ListVenues']._serialized_options = b'\220\002\001\372\340\030\r\n\tfeed.read \001'
+  _globals['_FEEDSERVICE'].methods_by_name['ListVenues']._serialized_options = b'\220\002\001\372\340\030\027\n\tfeed.read \0012\010operator'
   _globals['_FEEDSERVICE']._serialized_start=118
-  _globals['_FEEDSERVICE']._serialized_end=463
+  _globals['_FEEDSERVICE']._serialized_end=487
 # @@protoc_insertion_point(module_scope)

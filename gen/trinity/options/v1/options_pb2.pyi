@@ -156,6 +156,7 @@ class MethodRules(_message.Message):
     UDP_COMMAND_FIELD_NUMBER: _builtins.int
     IDEMPOTENT_FIELD_NUMBER: _builtins.int
     OTHER_FORM_FIELD_NUMBER: _builtins.int
+    MESH_CALLERS_FIELD_NUMBER: _builtins.int
     anonymous: _builtins.bool
     """The method may be called with no key at all."""
     udp_command: _builtins.str
@@ -171,6 +172,13 @@ class MethodRules(_message.Message):
     def scopes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Scopes that the caller's key must hold, all of them. Empty: any valid key."""
 
+    @_builtins.property
+    def mesh_callers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Services of the mesh that may call the method over mutual TLS, by the names in their certificates
+        (spiffe://<trust domain>/<name>), and "operator" for a person who runs the mesh. Empty: none may. Callers
+        with keys are judged by `scopes`; on a Unix socket the peer is the socket's owner, who may call anything.
+        """
+
     def __init__(
         self,
         *,
@@ -179,10 +187,11 @@ class MethodRules(_message.Message):
         udp_command: _builtins.str = ...,
         idempotent: _builtins.bool = ...,
         other_form: _builtins.str = ...,
+        mesh_callers: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["anonymous", b"anonymous", "idempotent", b"idempotent", "other_form", b"other_form", "scopes", b"scopes", "udp_command", b"udp_command"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["anonymous", b"anonymous", "idempotent", b"idempotent", "mesh_callers", b"mesh_callers", "other_form", b"other_form", "scopes", b"scopes", "udp_command", b"udp_command"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

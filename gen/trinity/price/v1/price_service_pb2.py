@@ -27,7 +27,7 @@ from trinity.options.v1 import options_pb2 as trinity_dot_options_dot_v1_dot_opt
 from trinity.price.v1 import price_pb2 as trinity_dot_price_dot_v1_dot_price__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$trinity/price/v1/price_service.proto\x12\x10trinity.price.v1\x1a\x1cgoogle/api/annotations.proto\x1a trinity/options/v1/options.proto\x1a\x1ctrinity/price/v1/price.proto2\xf7\x05\n\x0cPriceService\x12\xa0\x01\n\x08GetPrice\x12!.trinity.price.v1.GetPriceRequest\x1a\".trinity.price.v1.GetPriceResponse\"M\x90\x02\x01\xfa\xe0\x18\x14\n\x0bprices.read\x1a\x03GET \x01\x82\xd3\xe4\x93\x02,\x12\x12/v1/prices/{asset}Z\x0f\x12\x06/priceb\x05priceb\x05price\x12\x96\x01\n\x0e\x42\x61tchGetPrices\x12\'.trinity.price.v1.BatchGetPricesRequest\x1a(.trinity.price.v1.BatchGetPricesResponse\"1\x90\x02\x01\xfa\xe0\x18\x0f\n\x0bprices.read \x01\x82\xd3\xe4\x93\x02\x15\x12\x13/v1/prices:batchGet\x12\x8c\x01\n\x0bWatchPrices\x12$.trinity.price.v1.WatchPricesRequest\x1a%.trinity.price.v1.WatchPricesResponse\".\x90\x02\x01\xfa\xe0\x18\x0f\n\x0bprices.read \x01\x82\xd3\xe4\x93\x02\x12\x12\x10/v1/prices:watch0\x01\x12\x81\x01\n\nListAssets\x12#.trinity.price.v1.ListAssetsRequest\x1a$.trinity.price.v1.ListAssetsResponse\"(\x90\x02\x01\xfa\xe0\x18\x0f\n\x0bprices.read \x01\x82\xd3\xe4\x93\x02\x0c\x12\n/v1/assets\x12\x97\x01\n\x0c\x45xplainPrice\x12%.trinity.price.v1.ExplainPriceRequest\x1a&.trinity.price.v1.ExplainPriceResponse\"8\x90\x02\x01\xfa\xe0\x18\x0f\n\x0bprices.read \x01\x82\xd3\xe4\x93\x02\x1c\x12\x1a/v1/prices/{asset}:explainb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$trinity/price/v1/price_service.proto\x12\x10trinity.price.v1\x1a\x1cgoogle/api/annotations.proto\x1a trinity/options/v1/options.proto\x1a\x1ctrinity/price/v1/price.proto2\xe6\x06\n\x0cPriceService\x12\xb3\x01\n\x08GetPrice\x12!.trinity.price.v1.GetPriceRequest\x1a\".trinity.price.v1.GetPriceResponse\"`\x90\x02\x01\xfa\xe0\x18\'\n\x0bprices.read\x1a\x03GET \x01\x32\x07gateway2\x08operator\x82\xd3\xe4\x93\x02,\x12\x12/v1/prices/{asset}Z\x0f\x12\x06/priceb\x05priceb\x05price\x12\xa9\x01\n\x0e\x42\x61tchGetPrices\x12\'.trinity.price.v1.BatchGetPricesRequest\x1a(.trinity.price.v1.BatchGetPricesResponse\"D\x90\x02\x01\xfa\xe0\x18\"\n\x0bprices.read \x01\x32\x07gateway2\x08operator\x82\xd3\xe4\x93\x02\x15\x12\x13/v1/prices:batchGet\x12\xaf\x01\n\x0bWatchPrices\x12$.trinity.price.v1.WatchPricesRequest\x1a%.trinity.price.v1.WatchPricesResponse\"Q\x90\x02\x01\xfa\xe0\x18\x32\n\x0bprices.read \x01\x32\x07gateway2\x0ewebhook-worker2\x08operator\x82\xd3\xe4\x93\x02\x12\x12\x10/v1/prices:watch0\x01\x12\x94\x01\n\nListAssets\x12#.trinity.price.v1.ListAssetsRequest\x1a$.trinity.price.v1.ListAssetsResponse\";\x90\x02\x01\xfa\xe0\x18\"\n\x0bprices.read \x01\x32\x07gateway2\x08operator\x82\xd3\xe4\x93\x02\x0c\x12\n/v1/assets\x12\xaa\x01\n\x0c\x45xplainPrice\x12%.trinity.price.v1.ExplainPriceRequest\x1a&.trinity.price.v1.ExplainPriceResponse\"K\x90\x02\x01\xfa\xe0\x18\"\n\x0bprices.read \x01\x32\x07gateway2\x08operator\x82\xd3\xe4\x93\x02\x1c\x12\x1a/v1/prices/{asset}:explainb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,15 +35,15 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'trinity.price.v1.price_serv
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_PRICESERVICE'].methods_by_name['GetPrice']._loaded_options = None
-  _globals['_PRICESERVICE'].methods_by_name['GetPrice']._serialized_options = b'\220\002\001\372\340\030\024\n\013prices.read\032\003GET \001\202\323\344\223\002,\022\022/v1/prices/{asset}Z\017\022\006/priceb\005priceb\005price'
+  _globals['_PRICESERVICE'].methods_by_name['GetPrice']._serialized_options = b'\220\002\001\372\340\030\'\n\013prices.read\032\003GET \0012\007gateway2\010operator\202\323\344\223\002,\022\022/v1/prices/{asset}Z\017\022\006/priceb\005priceb\005price'
   _globals['_PRICESERVICE'].methods_by_name['BatchGetPrices']._loaded_options = None
-  _globals['_PRICESERVICE'].methods_by_name['BatchGetPrices']._serialized_options = b'\220\002\001\372\340\030\017\n\013prices.read \001\202\323\344\223\002\025\022\023/v1/prices:batchGet'
+  _globals['_PRICESERVICE'].methods_by_name['BatchGetPrices']._serialized_options = b'\220\002\001\372\340\030\"\n\013prices.read \0012\007gateway2\010operator\202\323\344\223\002\025\022\023/v1/prices:batchGet'
   _globals['_PRICESERVICE'].methods_by_name['WatchPrices']._loaded_options = None
-  _globals['_PRICESERVICE'].methods_by_name['WatchPrices']._serialized_options = b'\220\002\001\372\340\030\017\n\013prices.read \001\202\323\344\223\002\022\022\020/v1/prices:watch'
+  _globals['_PRICESERVICE'].methods_by_name['WatchPrices']._serialized_options = b'\220\002\001\372\340\0302\n\013prices.read \0012\007gateway2\016webhook-worker2\010operator\202\323\344\223\002\022\022\020/v1/prices:watch'
   _globals['_PRICESERVICE'].methods_by_name['ListAssets']._loaded_options = None
-  _globals['_PRICESERVICE'].methods_by_name['ListAssets']._serialized_options = b'\220\002\001\372\340\030\017\n\013prices.read \001\202\323\344\223\002\014\022\n/v1/assets'
+  _globals['_PRICESERVICE'].methods_by_name['ListAssets']._serialized_options = b'\220\002\001\372\340\030\"\n\013prices.read \0012\007gateway2\010operator\202\323\344\223\002\014\022\n/v1/assets'
   _globals['_PRICESERVICE'].methods_by_name['ExplainPrice']._loaded_options = None
-  _globals['_PRICESERVICE'].methods_by_name['ExplainPrice']._serialized_options = b'\220\002\001\372\340\030\017\n\013prices.read \001\202\323\344\223\002\034\022\032/v1/prices/{asset}:explain'
+  _globals['_PRICESERVICE'].methods_by_name['ExplainPrice']._serialized_options = b'\220\002\001\372\340\030\"\n\013prices.read \0012\007gateway2\010operator\202\323\344\223\002\034\022\032/v1/prices/{asset}:explain'
   _globals['_PRICESERVICE']._serialized_start=153
-  _globals['_PRICESERVICE']._serialized_end=912
+  _globals['_PRICESERVICE']._serialized_end=1023
 # @@protoc_insertion_point(module_scope)

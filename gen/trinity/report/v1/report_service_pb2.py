@@ -28,7 +28,7 @@ from trinity.options.v1 import options_pb2 as trinity_dot_options_dot_v1_dot_opt
 from trinity.report.v1 import report_pb2 as trinity_dot_report_dot_v1_dot_report__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&trinity/report/v1/report_service.proto\x12\x11trinity.report.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x19google/api/httpbody.proto\x1a trinity/options/v1/options.proto\x1a\x1etrinity/report/v1/report.proto2\xc3\x03\n\rReportService\x12\x8c\x01\n\tListUsage\x12#.trinity.report.v1.ListUsageRequest\x1a$.trinity.report.v1.ListUsageResponse\"4\x90\x02\x01\xfa\xe0\x18\x17\n\x0creports.read \x01*\x05table\x82\xd3\xe4\x93\x02\x10\x12\x0e/reports/usage\x12\xa4\x01\n\x0eSummarizeUsage\x12(.trinity.report.v1.SummarizeUsageRequest\x1a).trinity.report.v1.SummarizeUsageResponse\"=\x90\x02\x01\xfa\xe0\x18\x1e\n\x0creports.read\x1a\x05USAGE \x01*\x05table\x82\xd3\xe4\x93\x02\x12\x12\x10/reports/summary\x12|\n\x0b\x45xportUsage\x12%.trinity.report.v1.ExportUsageRequest\x1a\x14.google.api.HttpBody\".\x90\x02\x01\xfa\xe0\x18\x10\n\x0creports.read \x01\x82\xd3\xe4\x93\x02\x11\x12\x0f/reports/export0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n&trinity/report/v1/report_service.proto\x12\x11trinity.report.v1\x1a\x1cgoogle/api/annotations.proto\x1a\x19google/api/httpbody.proto\x1a trinity/options/v1/options.proto\x1a\x1etrinity/report/v1/report.proto2\xfd\x03\n\rReportService\x12\x9f\x01\n\tListUsage\x12#.trinity.report.v1.ListUsageRequest\x1a$.trinity.report.v1.ListUsageResponse\"G\x90\x02\x01\xfa\xe0\x18*\n\x0creports.read \x01*\x05table2\x07gateway2\x08operator\x82\xd3\xe4\x93\x02\x10\x12\x0e/reports/usage\x12\xb7\x01\n\x0eSummarizeUsage\x12(.trinity.report.v1.SummarizeUsageRequest\x1a).trinity.report.v1.SummarizeUsageResponse\"P\x90\x02\x01\xfa\xe0\x18\x31\n\x0creports.read\x1a\x05USAGE \x01*\x05table2\x07gateway2\x08operator\x82\xd3\xe4\x93\x02\x12\x12\x10/reports/summary\x12\x8f\x01\n\x0b\x45xportUsage\x12%.trinity.report.v1.ExportUsageRequest\x1a\x14.google.api.HttpBody\"A\x90\x02\x01\xfa\xe0\x18#\n\x0creports.read \x01\x32\x07gateway2\x08operator\x82\xd3\xe4\x93\x02\x11\x12\x0f/reports/export0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,11 +36,11 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'trinity.report.v1.report_se
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_REPORTSERVICE'].methods_by_name['ListUsage']._loaded_options = None
-  _globals['_REPORTSERVICE'].methods_by_name['ListUsage']._serialized_options = b'\220\002\001\372\340\030\027\n\014reports.read \001*\005table\202\323\344\223\002\020\022\016/reports/usage'
+  _globals['_REPORTSERVICE'].methods_by_name['ListUsage']._serialized_options = b'\220\002\001\372\340\030*\n\014reports.read \001*\005table2\007gateway2\010operator\202\323\344\223\002\020\022\016/reports/usage'
   _globals['_REPORTSERVICE'].methods_by_name['SummarizeUsage']._loaded_options = None
-  _globals['_REPORTSERVICE'].methods_by_name['SummarizeUsage']._serialized_options = b'\220\002\001\372\340\030\036\n\014reports.read\032\005USAGE \001*\005table\202\323\344\223\002\022\022\020/reports/summary'
+  _globals['_REPORTSERVICE'].methods_by_name['SummarizeUsage']._serialized_options = b'\220\002\001\372\340\0301\n\014reports.read\032\005USAGE \001*\005table2\007gateway2\010operator\202\323\344\223\002\022\022\020/reports/summary'
   _globals['_REPORTSERVICE'].methods_by_name['ExportUsage']._loaded_options = None
-  _globals['_REPORTSERVICE'].methods_by_name['ExportUsage']._serialized_options = b'\220\002\001\372\340\030\020\n\014reports.read \001\202\323\344\223\002\021\022\017/reports/export'
+  _globals['_REPORTSERVICE'].methods_by_name['ExportUsage']._serialized_options = b'\220\002\001\372\340\030#\n\014reports.read \0012\007gateway2\010operator\202\323\344\223\002\021\022\017/reports/export'
   _globals['_REPORTSERVICE']._serialized_start=185
-  _globals['_REPORTSERVICE']._serialized_end=636
+  _globals['_REPORTSERVICE']._serialized_end=694
 # @@protoc_insertion_point(module_scope)

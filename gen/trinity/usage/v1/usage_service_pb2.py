@@ -27,7 +27,7 @@ from trinity.options.v1 import options_pb2 as trinity_dot_options_dot_v1_dot_opt
 from trinity.usage.v1 import usage_pb2 as trinity_dot_usage_dot_v1_dot_usage__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$trinity/usage/v1/usage_service.proto\x12\x10trinity.usage.v1\x1a\x1cgoogle/api/annotations.proto\x1a trinity/options/v1/options.proto\x1a\x1ctrinity/usage/v1/usage.proto2\xe9\x02\n\x0cUsageService\x12k\n\x0bRecordUsage\x12$.trinity.usage.v1.RecordUsageRequest\x1a%.trinity.usage.v1.RecordUsageResponse\"\x0f\x90\x02\x02\xfa\xe0\x18\x08\n\x04mesh \x01\x12h\n\nLeaseQuota\x12#.trinity.usage.v1.LeaseQuotaRequest\x1a$.trinity.usage.v1.LeaseQuotaResponse\"\x0f\x90\x02\x02\xfa\xe0\x18\x08\n\x04mesh \x01\x12\x81\x01\n\x08GetQuota\x12!.trinity.usage.v1.GetQuotaRequest\x1a\".trinity.usage.v1.GetQuotaResponse\".\x90\x02\x01\xfa\xe0\x18\x10\n\x0creports.read \x01\x82\xd3\xe4\x93\x02\x11\x12\x0f/v1/usage/quotab\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$trinity/usage/v1/usage_service.proto\x12\x10trinity.usage.v1\x1a\x1cgoogle/api/annotations.proto\x1a trinity/options/v1/options.proto\x1a\x1ctrinity/usage/v1/usage.proto2\xf0\x03\n\x0cUsageService\x12\xac\x01\n\x0bRecordUsage\x12$.trinity.usage.v1.RecordUsageRequest\x1a%.trinity.usage.v1.RecordUsageResponse\"P\x90\x02\x02\xfa\xe0\x18I\n\x04mesh \x01\x32\x07gateway2\x05price2\x07\x61\x63\x63ount2\x05usage2\x06report2\x07webhook2\x0ewebhook-worker\x12\x99\x01\n\nLeaseQuota\x12#.trinity.usage.v1.LeaseQuotaRequest\x1a$.trinity.usage.v1.LeaseQuotaResponse\"@\x90\x02\x02\xfa\xe0\x18\x39\n\x04mesh \x01\x32\x07gateway2\x05price2\x07\x61\x63\x63ount2\x05usage2\x06report2\x07webhook\x12\x94\x01\n\x08GetQuota\x12!.trinity.usage.v1.GetQuotaRequest\x1a\".trinity.usage.v1.GetQuotaResponse\"A\x90\x02\x01\xfa\xe0\x18#\n\x0creports.read \x01\x32\x07gateway2\x08operator\x82\xd3\xe4\x93\x02\x11\x12\x0f/v1/usage/quotab\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,11 +35,11 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'trinity.usage.v1.usage_serv
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_USAGESERVICE'].methods_by_name['RecordUsage']._loaded_options = None
-  _globals['_USAGESERVICE'].methods_by_name['RecordUsage']._serialized_options = b'\220\002\002\372\340\030\010\n\004mesh \001'
+  _globals['_USAGESERVICE'].methods_by_name['RecordUsage']._serialized_options = b'\220\002\002\372\340\030I\n\004mesh \0012\007gateway2\005price2\007account2\005usage2\006report2\007webhook2\016webhook-worker'
   _globals['_USAGESERVICE'].methods_by_name['LeaseQuota']._loaded_options = None
-  _globals['_USAGESERVICE'].methods_by_name['LeaseQuota']._serialized_options = b'\220\002\002\372\340\030\010\n\004mesh \001'
+  _globals['_USAGESERVICE'].methods_by_name['LeaseQuota']._serialized_options = b'\220\002\002\372\340\0309\n\004mesh \0012\007gateway2\005price2\007account2\005usage2\006report2\007webhook'
   _globals['_USAGESERVICE'].methods_by_name['GetQuota']._loaded_options = None
-  _globals['_USAGESERVICE'].methods_by_name['GetQuota']._serialized_options = b'\220\002\001\372\340\030\020\n\014reports.read \001\202\323\344\223\002\021\022\017/v1/usage/quota'
+  _globals['_USAGESERVICE'].methods_by_name['GetQuota']._serialized_options = b'\220\002\001\372\340\030#\n\014reports.read \0012\007gateway2\010operator\202\323\344\223\002\021\022\017/v1/usage/quota'
   _globals['_USAGESERVICE']._serialized_start=153
-  _globals['_USAGESERVICE']._serialized_end=514
+  _globals['_USAGESERVICE']._serialized_end=649
 # @@protoc_insertion_point(module_scope)
