@@ -33,6 +33,12 @@ OPERATOR: Final = "operator"
 """Names the certificate of a person who runs the mesh; it stands in the tables beside the services."""
 
 
+_CONNECT: Final = "grpc.min_reconnect_backoff_ms"
+"""Despite its name the shortest time that an attempt to connect is given, its handshake included."""
+_CONNECT_MS: Final = 2_000
+"""Several ways there and back between distant hosts, and the work of a handshake on a busy one."""
+
+
 class Security(Protocol):
     """What a server asks of those who connect to one of its addresses."""
 
@@ -133,7 +139,11 @@ class Identity:
             return grpc.aio.insecure_channel(address, options=list(options), interceptors=list(interceptors))
         if not is_service_name(service):
             raise ValueError(f"{service!r} is no name of a service: by which name shall {address} be known?")
-        named = [*options, ("grpc.ssl_target_name_override", server_name(self._config.trust_domain, service))]
+        named = [
+            *(option for option in options if option[0] != _CONNECT),
+            (_CONNECT, _CONNECT_MS),
+            ("grpc.ssl_target_name_override", server_name(self._config.trust_domain, service)),
+        ]
 
         def opened() -> grpc.aio.Channel:
             now = renewal.current
