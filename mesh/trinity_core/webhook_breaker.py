@@ -69,11 +69,11 @@ class EndpointBreaker:
         self._until_ns = None
         self._probing = False
 
-    def failed(self, now_ns: int) -> None:
+    def failed(self, now_ns: int, *, began_ns: int) -> None:
         """An attempt failed."""
         self._failures += 1
         if self._until_ns is not None:
-            if not self._probing:
+            if began_ns < self._until_ns:
                 return  # it was under way when the circuit opened, and tells nothing new
             self._pause_ms = min(2 * self._pause_ms, self._settings.cap_ms)
         elif self._failures < self._settings.failures:
@@ -81,6 +81,7 @@ class EndpointBreaker:
         self._probing = False
         self._until_ns = now_ns + self._pause_ms * MS
 
-    def gave_up(self) -> None:
+    def gave_up(self, *, began_ns: int) -> None:
         """An attempt was not made, or ended without telling anything of the endpoint: the next may be the probe."""
-        self._probing = False
+        if self._until_ns is not None and began_ns >= self._until_ns:
+            self._probing = False

@@ -57,6 +57,10 @@ class PostgresConfig:
                 raise ValueError(f"postgres.{name} must be positive")
 
 
+_BROKEN: Final = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError)
+"""What a connection that broke can raise once it is not of use any more."""
+
+
 class Session:
     """One connection, inside `Postgres.connection` or `Postgres.transaction`; not to be kept."""
 
@@ -200,7 +204,7 @@ class Postgres:
         try:
             async with asyncio.timeout(1):
                 await pool.close()
-        except (TimeoutError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        except (TimeoutError, *_BROKEN):
             pool.terminate()
 
     @asynccontextmanager
@@ -230,7 +234,7 @@ class Postgres:
                 yield session
             except BaseException:
                 # A broken connection has rolled back already; the first error is the one to tell.
-                with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                with suppress(*_BROKEN):
                     await transaction.rollback()
                 raise
             with renamed():
@@ -301,7 +305,7 @@ class Postgres:
     async def _release(self, connection: PoolConnection) -> None:
         try:
             if self._pool is not None:
-                with suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+                with suppress(*_BROKEN):
                     await self._pool.release(connection, timeout=1)
         finally:
             self._places.release()

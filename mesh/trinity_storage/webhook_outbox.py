@@ -6,7 +6,6 @@ token of the lease that it is made under.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
@@ -53,14 +52,40 @@ SELECT * FROM unnest({arrays(ATTEMPT_TYPES)})
 ON CONFLICT (delivery, number) DO NOTHING
 """
 _RECORD: Final = """
-UPDATE trinity.webhook_deliveries d
-   SET state = r.state, due_time = r.due_time, done_time = r.done_time, claim = 0, attempts = d.attempts + 1,
-       tries = greatest(d.tries, r.number), last_status = r.status, last_outcome = r.outcome
-  FROM unnest($1::text[], $2::smallint[], $3::timestamptz[], $4::timestamptz[], $5::integer[], $6::smallint[],
-              $7::smallint[]) AS r (delivery, state, due_time, done_time, number, status, outcome)
- WHERE d.delivery = r.delivery
-RETURNING d.delivery, d.endpoint
+WITH held AS (
+    SELECT true AS held FROM trinity.webhook_leases WHERE shard = $1 AND token = $2 FOR SHARE
+), told AS (
+    SELECT t.* FROM held, unnest($3::text[], $4::smallint[], $5::timestamptz[], $6::timestamptz[], $7::boolean[],
+                                 $8::integer[], $9::timestamptz[], $10::bigint[], $11::smallint[], $12::smallint[],
+                                 $13::bytea[], $14::text[]) WITH ORDINALITY
+        AS t (delivery, state, due_time, done_time, failing, number, at, latency_us, outcome, status, answer, error,
+              place)
+), done AS (
+    UPDATE trinity.webhook_deliveries d
+       SET state = told.state, due_time = told.due_time, done_time = told.done_time, claim = 0,
+           attempts = d.attempts + 1, tries = greatest(d.tries, told.number),
+           last_status = told.status, last_outcome = told.outcome
+      FROM told
+     WHERE d.delivery = told.delivery
+    RETURNING d.delivery, d.endpoint
+), logged AS (
+    INSERT INTO trinity.webhook_attempts (delivery, number, at, latency_us, outcome, status, answer, error)
+    SELECT delivery, number, at, latency_us, outcome, status, answer, error FROM told JOIN done USING (delivery)
+    ON CONFLICT (delivery, number) DO NOTHING
+), verdicts AS (
+    SELECT endpoint, bool_and(failing) AS never, (array_agg(failing ORDER BY place DESC))[1] AS failing,
+           (array_agg(at ORDER BY place DESC))[1] AS at
+      FROM told JOIN done USING (delivery) GROUP BY endpoint
+), judged AS (
+    UPDATE trinity.webhook_endpoints e
+       SET failing_since = CASE WHEN NOT v.failing THEN NULL
+                                WHEN v.never THEN coalesce(e.failing_since, v.at) ELSE v.at END
+      FROM verdicts v
+     WHERE e.endpoint = v.endpoint AND (v.failing <> (e.failing_since IS NOT NULL) OR (v.failing AND NOT v.never))
+)
+SELECT held FROM held
 """
+"""One statement: whatever of it is not there yet when a worker is killed is sent again."""
 _PUT_STATE: Final = """
 INSERT INTO trinity.webhook_rule_states AS old (subscription, asset, rule_version, number, state)
 SELECT subscription, $2, rule_version, $4, $5::jsonb
@@ -226,29 +251,31 @@ class PostgresOutbox(WebhookLeases):
 
     async def record(self, lease: Lease, results: Sequence[Result]) -> None:
         """See Outbox."""
+        if not any(result.disable for result in results):
+            if not await self._postgres.fetch_value(
+                _RECORD, lease.shard, lease.token, *columns_of(map(_result_values, results))
+            ):
+                raise lost_lease()
+            return
         async with self._postgres.transaction() as session:
-            await _check(session, lease)
             # First, as in every change: its lock is the one that changes wait for.
-            version = await count_up(session) if any(result.disable for result in results) else 0
-            # An endpoint may have been deleted meanwhile, with its deliveries.
-            known = await session.fetch(
-                "SELECT delivery FROM trinity.webhook_deliveries WHERE delivery = ANY($1) ORDER BY delivery FOR UPDATE",
-                [result.attempt.delivery for result in results],
+            version = await count_up(session)
+            if not await session.fetch_value(
+                _RECORD, lease.shard, lease.token, *columns_of(map(_result_values, results))
+            ):
+                raise lost_lease()
+            rows = await session.fetch(
+                "SELECT delivery, endpoint FROM trinity.webhook_deliveries WHERE delivery = ANY($1)",
+                [result.attempt.delivery for result in results if result.disable],
             )
-            there = {row["delivery"] for row in known}
-            results = [result for result in results if result.attempt.delivery in there]
-            if not results:
-                return
-            await session.execute(_LOG_ATTEMPTS, *columns_of(attempt_values(result.attempt) for result in results))
-            rows = await session.fetch(_RECORD, *columns_of(map(_result_values, results)))
             owners = {row["delivery"]: row["endpoint"] for row in rows}
-            told: defaultdict[str, list[tuple[Attempt, Result]]] = defaultdict(list)
+            given_up: dict[str, Result] = {}
             for result in results:
-                told[owners[result.attempt.delivery]].append((result.attempt, result))
-            await _judge(session, told)
-            for endpoint, each in told.items():
-                if any(result.disable is not None for _, result in each):
-                    await _disable(session, endpoint, each, version)
+                # An endpoint may have been deleted meanwhile, with its deliveries.
+                if result.disable and result.attempt.delivery in owners:
+                    given_up.setdefault(owners[result.attempt.delivery], result)
+            for endpoint, result in given_up.items():
+                await _disable(session, endpoint, result, version)
 
     async def log(self, entries: Sequence[tuple[Delivery, Attempt]]) -> None:
         """See Outbox."""
@@ -270,13 +297,12 @@ class PostgresOutbox(WebhookLeases):
 
     async def judge(self, lease: Lease, endpoint: str, result: Result) -> None:
         """See Outbox."""
-        told = [(result.attempt, result)]
         async with self._postgres.transaction() as session:
             await _check(session, lease)
             version = await count_up(session) if result.disable is not None else 0
-            await _judge(session, {endpoint: told})
+            await _judge(session, endpoint, result)
             if result.disable is not None:
-                await _disable(session, endpoint, told, version)
+                await _disable(session, endpoint, result, version)
 
     async def renewed(self, times: Mapping[str, int]) -> None:
         """See Outbox."""
@@ -320,36 +346,30 @@ def _result_values(result: Result) -> tuple[object, ...]:
         result.state.value,
         None if over else to_moment(result.due_time_ns or attempt.at_ns),
         to_moment(attempt.at_ns) if over else None,
+        result.failing,
         attempt.number,
-        attempt.status,
+        to_moment(attempt.at_ns),
+        attempt.latency_us,
         attempt.outcome.value,
+        attempt.status,
+        attempt.answer,
+        attempt.error,
     )
 
 
-async def _judge(session: Session, told: Mapping[str, Sequence[tuple[Attempt, Result]]]) -> None:
-    """What attempts of each endpoint, in their order, say of whether it fails."""
-    well = [endpoint for endpoint, each in told.items() if not all(result.failing for _, result in each)]
-    failing = {endpoint: each[-1][0] for endpoint, each in told.items() if each[-1][1].failing}
-    if well:
-        await session.execute(
-            "UPDATE trinity.webhook_endpoints SET failing_since = NULL "
-            "WHERE endpoint = ANY($1) AND failing_since IS NOT NULL",
-            well,
-        )
-    if failing:
-        await session.execute(
-            "UPDATE trinity.webhook_endpoints e SET failing_since = f.at "
-            "FROM unnest($1::text[], $2::timestamptz[]) AS f (endpoint, at) "
-            "WHERE e.endpoint = f.endpoint AND e.failing_since IS NULL",
-            list(failing),
-            [to_moment(attempt.at_ns) for attempt in failing.values()],
-        )
+async def _judge(session: Session, endpoint: str, result: Result) -> None:
+    """What an attempt says of whether its endpoint fails."""
+    await session.execute(
+        "UPDATE trinity.webhook_endpoints SET failing_since = $2 "
+        "WHERE endpoint = $1 AND (failing_since IS NULL) <> ($2::timestamptz IS NULL)",
+        endpoint,
+        to_moment(result.attempt.at_ns) if result.failing else None,
+    )
 
 
-async def _disable(session: Session, endpoint: str, told: Sequence[tuple[Attempt, Result]], version: int) -> None:
-    attempt, result = next(each for each in told if each[1].disable is not None)
+async def _disable(session: Session, endpoint: str, result: Result, version: int) -> None:
     assert result.disable is not None
-    at = to_moment(attempt.at_ns)
+    at = to_moment(result.attempt.at_ns)
     await session.execute(
         "UPDATE trinity.webhook_endpoints SET state = 3, disable_reason = $2, disable_time = $3, version = $4 "
         "WHERE endpoint = $1",

@@ -289,11 +289,11 @@ class Dispatcher:
             self._unsure = True
 
     async def _attempt(self, lane: Lane, delivery: Delivery) -> None:
-        at_ns = self._clock.unix_ns() // 1_000 * 1_000
+        at_ns, began_ns = self._clock.unix_ns() // 1_000 * 1_000, self._clock.monotonic_ns()
         try:
             sent = await self._courier.deliver(lane, delivery)
         except asyncio.CancelledError:
-            lane.give_back()
+            lane.give_back(began_ns)
             raise
         except Exception as error:
             log.exception("%s was not sent", delivery.delivery)
@@ -301,7 +301,7 @@ class Dispatcher:
         finally:
             lane.in_flight -= 1
         self.attempts += 1
-        lane.told(sent, self._clock.monotonic_ns())
+        lane.told(sent, self._clock.monotonic_ns(), began_ns=began_ns)
         delivered = sent.outcome is Outcome.DELIVERED
         try:
             self._counts.count(lane.standing, delivery.kind, delivery.asset, delivered=delivered)
@@ -326,7 +326,7 @@ class Dispatcher:
             await self._answered(delivery.endpoint, text)
 
     async def _record_on(self) -> None:
-        backoff = Backoff(first_ms=20, cap_ms=1_000)
+        backoff, said = Backoff(first_ms=20, cap_ms=1_000), ""
         while True:
             await self._to_record.wait()
             self._to_record.clear()
@@ -339,8 +339,9 @@ class Dispatcher:
                         if error.reason is Reason.STORE_CONFLICT and all(lease != each for each in self._leases):
                             log.warning("what became of %d deliveries is not stored: %s", len(told), error.message)
                             break
-                        if backoff.failures == 0:
+                        if backoff.failures == 0 or error.message != said:
                             log.warning("what became of deliveries waits to be stored: %s", error.message)
+                        said = error.message
                         await self._clock.sleep(backoff.failed_s())
                     else:
                         backoff.succeeded()

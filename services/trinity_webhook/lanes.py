@@ -81,18 +81,18 @@ class Lane:
         self._next_ns = max(now_ns, self._next_ns) + S // self.endpoint.rate_per_s
         return True
 
-    def give_back(self) -> None:
-        """The attempt was not made."""
-        self._breaker.gave_up()
+    def give_back(self, began_ns: int) -> None:
+        """The attempt was not made, or not to its end."""
+        self._breaker.gave_up(began_ns=began_ns)
 
-    def told(self, sent: Sent, now_ns: int) -> None:
+    def told(self, sent: Sent, now_ns: int, *, began_ns: int) -> None:
         """Take note of what became of an attempt."""
         if sent.outcome in (Outcome.DELIVERED, Outcome.GONE):
             self._breaker.succeeded()
         elif sent.stale:
-            self._breaker.gave_up()  # a kept connection was closed meanwhile, which tells nothing
+            self._breaker.gave_up(began_ns=began_ns)  # a kept connection was closed meanwhile, which tells nothing
         else:
-            self._breaker.failed(now_ns)
+            self._breaker.failed(now_ns, began_ns=began_ns)
             if sent.retry_after_s is not None:
                 pause_ns = min(sent.retry_after_s, RETRY_AFTER_S_MAX) * S
                 self._quiet_until_ns = max(self._quiet_until_ns, now_ns + pause_ns)

@@ -223,7 +223,7 @@ class TickDesk:
             items = ()
             self._plan(seat, now_ns + _PAUSE_NS)
         if not items:
-            seat.lane.give_back()
+            seat.lane.give_back(now_ns)
             return
         task = asyncio.create_task(self._push(seat, items))
         self._tasks.add(task)
@@ -239,7 +239,7 @@ class TickDesk:
     async def _push(self, seat: _Seat, items: tuple[Item, ...]) -> None:
         lane = seat.lane
         message = self._bodies.message(items)
-        at_ns = self._clock.unix_ns()
+        at_ns, began_ns = self._clock.unix_ns(), self._clock.monotonic_ns()
         sent = Sent(outcome=Outcome.NOT_CONNECTED, error="it was given up")
         try:
             sent = await self._courier.ticks(lane, items, message)
@@ -248,7 +248,7 @@ class TickDesk:
             sent = Sent(outcome=Outcome.NOT_CONNECTED, error=f"unforeseen: {type(error).__name__}")
         finally:
             now_ns = self._clock.monotonic_ns()
-            lane.told(sent, now_ns)
+            lane.told(sent, now_ns, began_ns=began_ns)
             seat.board.settle(now_ns, delivered=sent.outcome is Outcome.DELIVERED)
         self.delivered += sent.outcome is Outcome.DELIVERED
         subscription = ""

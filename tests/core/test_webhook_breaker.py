@@ -13,7 +13,7 @@ def opened(*, failures: int = 3) -> EndpointBreaker:
     found = EndpointBreaker(BreakerSettings(failures=3, first_ms=1_000, cap_ms=4_000))
     for _ in range(failures):
         assert found.may_call(0)
-        found.failed(0)
+        found.failed(0, began_ns=0)
     return found
 
 
@@ -25,7 +25,7 @@ def test_it_opens_after_failures_in_a_row_and_not_before() -> None:
     assert found.due_ns() == 1_000 * MS
     half = opened(failures=2)
     half.succeeded()
-    half.failed(0)
+    half.failed(0, began_ns=0)
     assert half.circuit(0) is Circuit.CLOSED
 
 
@@ -48,21 +48,32 @@ def test_a_probe_that_fails_doubles_the_pause_up_to_its_cap() -> None:
         pauses.append((due - now) // MS)
         now = due
         assert found.may_call(now)
-        found.failed(now)
+        found.failed(now, began_ns=now)
     assert pauses == [1_000, 2_000, 4_000, 4_000]
 
 
 def test_a_call_that_was_under_way_when_it_opened_changes_nothing() -> None:
     found = opened()
-    found.failed(500 * MS)
+    found.failed(500 * MS, began_ns=0)
     assert found.due_ns() == 1_000 * MS
     assert found.may_call(1_000 * MS)
+
+
+def test_a_call_of_before_that_fails_while_the_probe_is_out_makes_no_room_for_a_second() -> None:
+    found = opened()
+    assert found.may_call(1_000 * MS)
+    found.failed(1_500 * MS, began_ns=0)
+    found.gave_up(began_ns=0)
+    assert found.due_ns() == 1_000 * MS
+    assert not found.may_call(9_000 * MS)
+    found.failed(9_000 * MS, began_ns=1_000 * MS)
+    assert found.due_ns() == 11_000 * MS
 
 
 def test_a_probe_that_was_not_made_leaves_room_for_another() -> None:
     found = opened()
     assert found.may_call(1_000 * MS)
-    found.gave_up()
+    found.gave_up(began_ns=1_000 * MS)
     assert found.may_call(1_000 * MS)
 
 
@@ -79,5 +90,5 @@ def test_an_open_circuit_lets_at_most_one_call_through_a_pause(steps: list[tuple
         if succeeds:
             found.succeeded()
         else:
-            found.failed(now)
+            found.failed(now, began_ns=now)
         since_open = 0
