@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 _KEYS_MAX: Final = 500
 _SUBSCRIPTIONS_MAX: Final = 500
-_LOOK_S: Final = 1.0
+_LOOK_S: Final = 15.0
 _IDLE_S: Final = 3_600.0
 _NEW: Final = RuleState()
 Key = tuple[str, str]

@@ -41,6 +41,8 @@ SETTINGS: Final[dict[str, Any]] = {
 class Faults:
     """What goes wrong, and how often."""
 
+    pace_s: float = 1_500
+    """Time between two moves of the market, each of one price or of a dozen, on average."""
     mood_s: float = 2 * HOUR
     """How long an endpoint stays as it is, on average."""
     kill_s: float | None = None
@@ -215,7 +217,7 @@ class World:
                 self.offers.append(Offer(clock.unix_ns(), change, self.life if self.stage.engines else 0))
                 await clock.sleep(self._dice.choice((0.001, 0.02, 0.4)))
             self._owners()
-            await clock.sleep(self._dice.expovariate(1 / 1_500))
+            await clock.sleep(self._dice.expovariate(1 / self.faults.pace_s))
 
     async def _store(self) -> None:
         while self.faults.outage_s is not None:

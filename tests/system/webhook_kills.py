@@ -73,7 +73,7 @@ class Receiver:
     dice: random.Random
     taken: dict[str, Counter[str]] = field(default_factory=lambda: {GOOD: Counter(), WRONG: Counter()})
     orders: dict[tuple[str, str], list[int]] = field(default_factory=dict)
-    """Numbers in the order in which they were taken first, by subscription and asset."""
+    """Numbers of those served rightly in the order in which they were taken first, by subscription and asset."""
     troubled: int = 0
     port: int = 0
     _verifier: Verifier = field(default_factory=lambda: Verifier([_SECRET.text], tolerance_s=600))
@@ -118,7 +118,7 @@ class Receiver:
             return
         kind = GOOD if first.split(" ")[1].startswith(GOOD) else WRONG
         self.taken[kind][message] += 1
-        if self.taken[kind][message] == 1:
+        if kind == GOOD and self.taken[kind][message] == 1:
             data = json.loads(body)["data"]
             self.orders.setdefault((data["subscription"], data["price"]["asset"]), []).append(data["number"])
         writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
