@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
+import msgspec
 import pytest
 
 from jumping_time import run_jumping
@@ -76,7 +77,7 @@ def test_every_alert_is_told_as_it_must_be_and_every_endpoint_spared(seed: int, 
 
 def no_cooldown(rule: Any, state: RuleState, change: Change, now_ns: int) -> Evaluated:
     """Rules are evaluated as if they had none."""
-    return evaluate(rule._replace(cooldown_ms=0), state, change, now_ns)
+    return evaluate(msgspec.structs.replace(rule, cooldown_ms=0), state, change, now_ns)
 
 
 def forgetful(board: TickBoard, now_ns: int, *, delivered: bool) -> None:
