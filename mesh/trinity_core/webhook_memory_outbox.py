@@ -246,7 +246,7 @@ class MemoryOutbox:
         self._check(lease)
         for result in results:
             old = self._tables.deliveries.get(result.attempt.delivery)
-            if old is not None:
+            if old is not None and old.tries < result.attempt.number:
                 self._record(old, result)
 
     def _record(self, old: Delivery, result: Result) -> None:

@@ -306,7 +306,10 @@ class Outbox(Protocol):
         ...
 
     async def record(self, lease: Lease, results: Sequence[Result]) -> None:
-        """Store attempts and what follows from them: all or nothing."""
+        """Store attempts and what follows from them: all or nothing.
+
+        One that is stored already MUST change nothing: the call is repeated where its answer was lost.
+        """
         ...
 
     async def log(self, entries: Sequence[tuple[Delivery, Attempt]]) -> None:

@@ -66,7 +66,7 @@ WITH held AS (
            attempts = d.attempts + 1, tries = greatest(d.tries, told.number),
            last_status = told.status, last_outcome = told.outcome
       FROM told
-     WHERE d.delivery = told.delivery
+     WHERE d.delivery = told.delivery AND d.tries < told.number
     RETURNING d.delivery, d.endpoint
 ), logged AS (
     INSERT INTO trinity.webhook_attempts (delivery, number, at, latency_us, outcome, status, answer, error)
@@ -85,7 +85,7 @@ WITH held AS (
 )
 SELECT held FROM held
 """
-"""One statement: whatever of it is not there yet when a worker is killed is sent again."""
+"""One statement, which changes nothing when it is repeated because nobody knows whether it was committed."""
 _PUT_STATE: Final = """
 INSERT INTO trinity.webhook_rule_states AS old (subscription, asset, rule_version, number, state)
 SELECT subscription, $2, rule_version, $4, $5::jsonb
@@ -370,14 +370,16 @@ async def _judge(session: Session, endpoint: str, result: Result) -> None:
 async def _disable(session: Session, endpoint: str, result: Result, version: int) -> None:
     assert result.disable is not None
     at = to_moment(result.attempt.at_ns)
-    await session.execute(
+    given_up = await session.fetch_value(
         "UPDATE trinity.webhook_endpoints SET state = 3, disable_reason = $2, disable_time = $3, version = $4 "
-        "WHERE endpoint = $1",
+        "WHERE endpoint = $1 AND state <> 3 RETURNING true",
         endpoint,
         result.disable.value,
         at,
         version,
     )
+    if not given_up:
+        return  # it was, by the same call before
     await session.execute(_NOTICE, endpoint, result.disable.value, at)
     await session.execute(
         "UPDATE trinity.webhook_deliveries SET state = 3, due_time = NULL, done_time = $2, claim = 0 "

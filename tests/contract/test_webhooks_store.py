@@ -666,6 +666,26 @@ async def test_an_endpoint_that_is_given_up_loses_what_waits(stores: Stores) -> 
     assert len(await stores.log.list_deliveries(wanted, after=None, limit=9, attempts_max=1)) == 3
 
 
+async def test_a_result_that_is_told_again_changes_nothing(stores: Stores) -> None:
+    owner = await add(stores, 1)
+    lease = await lease_of(stores, owner)
+    waits, gone = delivery(1, owner.endpoint), delivery(2, owner.endpoint)
+    for each in (waits, gone):
+        await stores.log.enqueue(each)
+    failed = attempt(waits, outcome=Outcome.REFUSED, status=500)
+    again = Result(attempt=failed, state=DeliveryState.PENDING, due_time_ns=NOW_NS + S, failing=True)
+    for _ in range(3):
+        await stores.outbox.record(lease, [again])
+    found = await stores.log.find_delivery(waits.delivery)
+    assert found is not None
+    assert (found.attempts, found.tries, found.state) == (1, 1, DeliveryState.PENDING)
+    end = attempt(gone, outcome=Outcome.GONE, status=410)
+    for _ in range(2):
+        result = Result(attempt=end, state=DeliveryState.FAILED, failing=True, disable=DisableReason.GONE)
+        await stores.outbox.record(lease, [result])
+    assert len(await stores.repo.list_notices(associate="demo", after=None, limit=9)) == 1
+
+
 async def test_a_result_of_what_was_deleted_meanwhile_is_nothing(stores: Stores) -> None:
     owner = await add(stores, 1)
     lease = await lease_of(stores, owner)
