@@ -20,7 +20,8 @@ from trinity_mesh.clock import Clock, SystemClock
 FLOOR_MS: Final = 2
 """Less time than this is none: a call over a socket and back takes about as long."""
 RESERVE_MS: Final = 5
-"""What a served call keeps for its own answer of the time that its caller gave; a tenth of that time at most."""
+"""What a served call keeps for its own answer of the time that its caller gave, or a hundredth of that time where it
+is more (grpc rounds a deadline up by as much on its way); a tenth of it at most."""
 
 _served_until_ns: ContextVar[int | None] = ContextVar("served_until_ns", default=None)
 _NS: Final = 1_000_000_000
@@ -39,7 +40,7 @@ def serve_within(seconds: float | None, clock: Clock) -> None:
     if seconds is None:
         _served_until_ns.set(None)
         return
-    left = seconds - min(_RESERVE_S, seconds / 10)
+    left = seconds - min(max(_RESERVE_S, seconds / 100), seconds / 10)
     _served_until_ns.set(clock.monotonic_ns() + int(left * _NS))
 
 
