@@ -1,9 +1,9 @@
 """Load shedding: a server that is asked more than it can do refuses the rest for next to nothing, before any work.
 
-Two things are refused. A call that has less time left than calls of its method take: its answer would come too
-late. And calls beyond a limit of those under way, which adapts: each time that work was begun and its caller's
-deadline passed before its end, the limit falls by a quarter; each answer in time lets it grow a little. So under
-overload it settles where what is begun is also finished, and without overload it is never felt.
+Two things are refused. A call that has less time left than twice what calls of its method take: its answer would
+come too late. And calls beyond a limit of those under way, which adapts: each time that a call took more than four
+fifths of the time that its caller gave, the limit falls by a quarter; each answer in time lets it grow a little. So
+under overload it settles where what is begun is also finished, and without overload it is never felt.
 
 Health checks, reflection and streams are not shed: a stream costs when it has something to say, not while it is open.
 """
@@ -27,15 +27,18 @@ RETRY_AFTER_MS: Final = 200
 _FALL: Final = 0.75
 _LEARN: Final = 0.1
 _FORGET: Final = 0.98
-_LATE_S: Final = 0.001
-"""A deadline this near has passed, as far as one can tell at a call's end."""
+_GROW: Final = 2.0
+_SLACK_S: Final = 0.001
+"""What a call's way costs beside its work."""
+_IN_TIME: Final = 0.8
+"""The share of its time that a call may take and be in time: its answer has a way to go, and the next take longer."""
 
 
 @dataclass(frozen=True, slots=True)
 class SheddingSettings:
     """When calls are refused for want of capacity. Raises ValueError for a setting out of its bounds."""
 
-    calls_min: int = 16
+    calls_min: int = 32
     """Calls with one answer that may be under way at once however late their answers are."""
     calls_max: int = 2_000
     """Calls with one answer that may be under way at once at most."""
@@ -72,7 +75,7 @@ class Limit:
         """One ended in time, or its caller went away before it had to."""
         self.under_way -= 1
         if self.limit < self._max and self.under_way * 2 >= self.limit:
-            self.limit = min(self._max, self.limit + 1 / self.limit)
+            self.limit = min(self._max, self.limit + _GROW / self.limit)
 
     def late(self, began_ns: int, now_ns: int) -> None:
         """One ended, or was given up, after its deadline. Only calls begun since the last fall count."""
@@ -97,7 +100,7 @@ class Takes:
 
     def hopeless(self, left_s: float) -> bool:
         """Whether that is too little time. A method that became faster is found out: each refusal forgets a little."""
-        if left_s >= self.seconds:
+        if left_s >= 2 * self.seconds + _SLACK_S:
             return False
         self.seconds *= _FORGET
         return True
@@ -134,7 +137,7 @@ class Shedding:
             finally:
                 ended_ns = now()
                 took = (ended_ns - began_ns) / 1e9
-                if left is not None and took > left - _LATE_S:
+                if left is not None and took > left * _IN_TIME:
                     limit.late(began_ns, ended_ns)
                 else:
                     limit.ended()

@@ -69,7 +69,7 @@ def test_what_takes_longer_than_is_left_is_hopeless_until_it_is_found_to_be_fast
     assert not takes.hopeless(0.001)
     for _ in range(100):
         takes.took(0.1)
-    assert not takes.hopeless(0.2)
+    assert not takes.hopeless(0.21)
     refused = 0
     while takes.hopeless(0.05):
         refused += 1
