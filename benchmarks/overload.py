@@ -43,13 +43,13 @@ class Work(price_service_pb2_grpc.PriceServiceServicer):
     def __init__(self) -> None:
         self._places = asyncio.Semaphore(8)
 
-    async def GetPrice(self, request: Any, context: Any) -> Any:  # noqa: N802 - the contract's name
+    async def GetPrice(self, request: Any, context: Any) -> Any:  # noqa: D102, N802 - the contract's name
         until = time.perf_counter() + 0.004
         while time.perf_counter() < until:
             pass
         return price_pb2.GetPriceResponse()
 
-    async def ExplainPrice(self, request: Any, context: Any) -> Any:  # noqa: N802 - the contract's name
+    async def ExplainPrice(self, request: Any, context: Any) -> Any:  # noqa: D102, N802 - the contract's name
         async with self._places:
             await asyncio.sleep(0.02)
         return price_pb2.ExplainPriceResponse()

@@ -25,6 +25,7 @@ from trinity_http.prices import SERVICE, PriceAnswers, Replica, price_patience, 
 from trinity_http.server import HttpProtocol
 from trinity_http.settings import GatewaySettings
 from trinity_http.upstream import CHANNEL_OPTIONS
+from trinity_mesh.channels import open_channel
 from trinity_mesh.clock import Clock
 from trinity_mesh.identity import Identity
 
@@ -35,25 +36,11 @@ def own_contract() -> bytes:
 
 
 def open_upstream_channel(address: str, *, identity: Identity | None = None, service: str = "") -> grpc.aio.Channel:
-    """A channel to a service for the bridge: no interceptors (a call has its deadline), small windows for streams.
+    """A channel to a service for the bridge, which gives each call its deadline: small windows for streams.
 
     `identity` is the worker's, by which it meets `service` on another host.
     """
-    options: list[tuple[str, Any]] = [
-        *CHANNEL_OPTIONS,
-        ("grpc.max_receive_message_length", 16 << 20),
-        ("grpc.keepalive_time_ms", 10_000),
-        ("grpc.keepalive_timeout_ms", 5_000),
-        ("grpc.keepalive_permit_without_calls", 1),
-        ("grpc.http2.max_pings_without_data", 0),
-        ("grpc.initial_reconnect_backoff_ms", 100),
-        ("grpc.min_reconnect_backoff_ms", 100),
-        ("grpc.max_reconnect_backoff_ms", 2_000),
-        ("grpc.use_local_subchannel_pool", 1),
-    ]
-    if identity is not None:
-        return identity.channel(address, service=service, options=options)
-    return grpc.aio.insecure_channel(address, options=options)
+    return open_channel(address, identity=identity, service=service, options=CHANNEL_OPTIONS)
 
 
 def make_price_app(

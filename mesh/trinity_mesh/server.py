@@ -44,6 +44,15 @@ class ServerLimits:
     shedding: SheddingSettings = field(default_factory=SheddingSettings)
 
 
+def public_limits(*, drain_ms: int = 5_000) -> ServerLimits:
+    """Bounds of a server that strangers reach; benchmarks/floods.py shows what they are for.
+
+    A call that its caller resets at once is still work, as much as one that is answered. The server counts it among
+    the streams of its connection until that work is done, so that few streams are what bounds a flood of them.
+    """
+    return ServerLimits(drain_ms=drain_ms, concurrent_streams_max=64, metadata_bytes_max=8 << 10)
+
+
 Quick: TypeAlias = Callable[[bytes], bytes | None]
 """The serialised response to a serialised request; None for the long way. MUST NOT block or raise."""
 
