@@ -17,6 +17,7 @@ import json
 import os
 import platform
 import struct
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -183,27 +184,27 @@ async def good(address: str, seconds: float) -> tuple[list[float], int]:
     return sorted(took), failed
 
 
-async def started(*words: str) -> tuple[asyncio.subprocess.Process, str]:
-    """Another process of this script, and its first line."""
-    process = await asyncio.create_subprocess_exec(sys.executable, str(HERE), *words, stdout=asyncio.subprocess.PIPE)
+def started(*words: str) -> tuple[subprocess.Popen[bytes], str]:
+    """Another process of this script, and the first line of one that serves."""
+    process = subprocess.Popen([sys.executable, str(HERE), *words], stdout=subprocess.PIPE)
     assert process.stdout is not None
-    return process, (await process.stdout.readline()).decode().strip() if words[0] == "serve" else ""
+    return process, process.stdout.readline().decode().strip() if words[0] == "serve" else ""
 
 
 async def row(kind: str, ours: bool, seconds: float) -> dict[str, Any]:
     """One line of the table."""
-    server, address = await started("serve", str(int(ours)))
+    server, address = started("serve", str(int(ours)))
     attacker = None
     try:
         if kind != "nothing":
-            attacker, _ = await started("attack", address, kind)
+            attacker, _ = started("attack", address, kind)
             await asyncio.sleep(1)
         took, failed = await good(address, seconds)
     finally:
         for process in (attacker, server):
             if process is not None:
                 process.kill()
-                await process.wait()
+                process.wait()
     return {
         "attack": kind,
         "limits": "ours" if ours else "none",

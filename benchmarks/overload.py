@@ -15,6 +15,7 @@ import asyncio
 import json
 import os
 import platform
+import subprocess
 import sys
 import tempfile
 import time
@@ -113,16 +114,20 @@ async def overload(ask: Any, rate: float, seconds: float) -> tuple[Counter[str],
     return ended, sorted(took), overrun
 
 
+def started(*words: str) -> subprocess.Popen[bytes]:
+    """Another process of this script, once it says that it serves."""
+    process = subprocess.Popen([sys.executable, str(HERE), *words], stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    process.stdout.readline()
+    return process
+
+
 async def row(kind: str, shedding: bool, seconds: float) -> dict[str, Any]:
     """One line of the table."""
     with tempfile.TemporaryDirectory() as folder:
         address = f"unix:{folder}/work.sock"
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, str(HERE), "serve", address, str(int(shedding)), stdout=asyncio.subprocess.PIPE
-        )
+        process = started("serve", address, str(int(shedding)))
         try:
-            assert process.stdout is not None
-            await process.stdout.readline()
             async with grpc.aio.insecure_channel(address) as channel:
                 stub = price_service_pb2_grpc.PriceServiceStub(channel)
                 method = METHODS[kind]
@@ -135,7 +140,7 @@ async def row(kind: str, shedding: bool, seconds: float) -> dict[str, Any]:
                 ended, took, overrun = await overload(ask, TIMES * can, seconds)
         finally:
             process.kill()
-            await process.wait()
+            process.wait()
     return {
         "work": kind,
         "shedding": shedding,
