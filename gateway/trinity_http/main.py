@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.resources
 from collections.abc import Mapping
 from functools import partial
-from typing import Any
 
 import grpc.aio
 from fastapi import FastAPI
