@@ -22,8 +22,9 @@ ATTEMPTS_KEY: Final = "grpc-previous-rpc-attempts"
 PUSHBACK_KEY: Final = "grpc-retry-pushback-ms"
 """Trailing metadata by which a server says when to come again; below zero: not at all."""
 
-_AGAIN: Final = frozenset({Reason.BACKEND_UNAVAILABLE, Reason.STOPPING, Reason.STORE_UNAVAILABLE, Reason.OVERLOADED})
-"""Reasons that may be gone a moment later. A stale price is an answer, and so is a limit of the caller's own key."""
+_AGAIN: Final = frozenset({Reason.BACKEND_UNAVAILABLE, Reason.STOPPING, Reason.OVERLOADED})
+"""Reasons that may be gone a moment later. A stale price is an answer, a limit of the caller's own key is
+one, and so is the word of a service that has waited for its store already."""
 
 
 @dataclass(frozen=True, slots=True)

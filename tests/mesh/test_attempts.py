@@ -51,7 +51,7 @@ def test_a_call_that_may_have_had_an_effect_is_never_made_again() -> None:
 
 def test_an_answer_that_is_a_refusal_is_not_asked_for_again() -> None:
     async def main() -> None:
-        for reason in (Reason.NO_PRICE, Reason.STALE_PRICE, Reason.UNKNOWN_ASSET, Reason.RATE_LIMITED):
+        for reason in (Reason.NO_PRICE, Reason.STALE_PRICE, Reason.STORE_UNAVAILABLE, Reason.RATE_LIMITED):
             stage = Scripted(always(0.01, refusal(TrinityError(reason, "no", retry_after_ms=10))), always(0, "answer"))
             with pytest.raises(grpc.aio.AioRpcError):
                 await stage.channel.unary_unary(READ)("?", timeout=1)
