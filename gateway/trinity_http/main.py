@@ -9,8 +9,13 @@ from functools import partial
 import grpc.aio
 from fastapi import FastAPI
 
+# What the bridge calls by paths is repeated by the rules of its contract, which an import makes known.
+from trinity.account.v1 import account_service_pb2  # noqa: F401
 from trinity.options.v1 import options_pb2
 from trinity.price.v1 import price_service_pb2
+from trinity.report.v1 import report_service_pb2  # noqa: F401
+from trinity.usage.v1 import usage_service_pb2  # noqa: F401
+from trinity.webhook.v1 import webhook_service_pb2  # noqa: F401
 from trinity_admission.admission import Admission as Judge
 from trinity_admission.client_address import ClientAddress
 from trinity_client.messages import BookReplica

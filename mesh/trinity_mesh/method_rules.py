@@ -7,7 +7,6 @@ so, in the words of AIP-130 and following; asking two backends for it costs a li
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Final
 
 from google.protobuf import descriptor_pool
@@ -30,9 +29,8 @@ class Repeats:
 NEVER: Final = Repeats()
 
 
-@lru_cache(maxsize=1_024)
 def repeats(path: str) -> Repeats:
-    """The rule of "/trinity.price.v1.PriceService/GetPrice"; of a method whose contract is not loaded: never."""
+    """The rule of "/trinity.price.v1.PriceService/GetPrice"; of a method whose contract is not imported: never."""
     try:
         method = descriptor_pool.Default().FindMethodByName(path.strip("/").replace("/", "."))
     except KeyError:

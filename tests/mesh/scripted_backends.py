@@ -11,6 +11,10 @@ import grpc
 import grpc.aio
 
 from jumping_time import JumpingClock
+
+# Registers the contracts whose methods are called.
+from trinity.account.v1 import account_service_pb2  # noqa: F401
+from trinity.price.v1 import price_service_pb2  # noqa: F401
 from trinity_core.errors import TrinityError
 from trinity_mesh.addresses import Addresses
 from trinity_mesh.calling import rpc_error
