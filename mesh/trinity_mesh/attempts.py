@@ -184,7 +184,7 @@ class AttemptedCall(grpc.aio.UnaryUnaryCall[Any, Any]):
         return self._response
 
     async def _attempted(self) -> Any:
-        how, made, tried = self._how, 1, [self._latest.backend]
+        how, tried = self._how, [self._latest.backend]
         hedging = how.rule.read and how.hedge.enabled and len(how.balancer.backends) > 1
         while True:
             if hedging:
@@ -195,13 +195,12 @@ class AttemptedCall(grpc.aio.UnaryUnaryCall[Any, Any]):
                 response = await attempt.call
             except grpc.aio.AioRpcError as error:
                 failure = self._failed(attempt, error)
-                wait = self._wait_s(failure, made)
+                wait = self._wait_s(failure, len(tried))
                 if wait is None:
                     raise
                 await self._pause(wait)
-                if not self._again(made, tried):
+                if not self._again(tried):
                     raise
-                made += 1
                 how.tally.retries += 1
             else:
                 self._succeeded(attempt)
@@ -218,9 +217,9 @@ class AttemptedCall(grpc.aio.UnaryUnaryCall[Any, Any]):
         left_s = (self._until_ns - how.clock.monotonic_ns()) / 1e9
         return wait_s(how.retry, failure, attempts=made, left_s=left_s, rng=how.rng)
 
-    def _again(self, made: int, tried: list[Backend]) -> bool:
+    def _again(self, tried: list[Backend]) -> bool:
         """Make one more attempt, elsewhere where there is an elsewhere; False when nobody can be asked in time."""
-        attempt = self._more(made, tried)
+        attempt = self._more(len(tried), tried)
         if attempt is None:
             return False
         self._latest = attempt

@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Any
+from weakref import WeakSet
 
 import grpc.aio
 
@@ -100,7 +101,8 @@ class Balancer:
         self._clock = clock
         self._slow_ns = settings.timeouts_from_ms * 1_000_000
         self._ejection = Ejection(settings.ejection, now_ns=clock.monotonic_ns())
-        self._stubs: list[Stub] = []
+        # Weakly: a caller may make a stub for each of its calls.
+        self._stubs: WeakSet[Stub] = WeakSet()
         self._next = 0
         self.backends: tuple[Backend, ...] = ()
         """Those that calls go to now."""
@@ -121,7 +123,7 @@ class Balancer:
     def stub(self, method: Method, serializer: Any, deserializer: Any) -> Stub:
         """A method of the service."""
         stub = Stub(method, serializer, deserializer)
-        self._stubs.append(stub)
+        self._stubs.add(stub)
         return stub
 
     def pick(self, now_ns: int, avoid: Collection[Backend] = ()) -> Backend:
