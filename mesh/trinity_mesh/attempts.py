@@ -7,74 +7,39 @@ answered. All attempts together keep the deadline of the first.
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Callable, Collection, Generator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final
 
 import grpc
 import grpc.aio
 
 from trinity_core.errors import TrinityError
-from trinity_mesh.balancing import Attempt, Backend, Balancer, Stub
-from trinity_mesh.calling import CallDetails, RefusedCall
-from trinity_mesh.clock import Clock
-from trinity_mesh.hedging import HedgeSettings, Latencies
-from trinity_mesh.method_rules import Repeats, repeats
-from trinity_mesh.retrying import ATTEMPTS_KEY, Failure, RetryBudget, RetrySettings, judged, wait_s
+from trinity_mesh.balancing import Attempt, Backend
+from trinity_mesh.call_plan import CallPlan
+from trinity_mesh.calling import CallDetails, RefusedCall, Send
+from trinity_mesh.retrying import ATTEMPTS_KEY, Failure, judged, wait_s
 
 _FOREVER_NS: Final = 1 << 62
 
 
-@dataclass(slots=True)
-class Tally:
-    """What a channel's calls took beyond one attempt each."""
+def sends(plan: CallPlan) -> Send:
+    """What makes calls by a plan; the first attempt of one is under way when it returns."""
 
-    retries: int = 0
-    hedges: int = 0
-    overtaken: int = 0
-    """First attempts that a hedge was faster than."""
-
-
-class Attempts:
-    """Makes the calls of one method."""
-
-    def __init__(
-        self,
-        balancer: Balancer,
-        stub: Stub,
-        *,
-        retry: RetrySettings,
-        hedge: HedgeSettings,
-        budget: RetryBudget,
-        tally: Tally,
-        clock: Clock,
-        rng: random.Random,
-    ) -> None:
-        self.balancer = balancer
-        self.stub = stub
-        self.retry = retry
-        self.hedge = hedge
-        self.budget = budget
-        self.tally = tally
-        self.clock = clock
-        self.rng = rng
-        self.rule: Repeats = repeats(stub.method.path)
-        self.latencies = Latencies(hedge)
-
-    def send(self, request: Any, details: CallDetails) -> Any:
-        """Make a call; its first attempt is under way when this returns."""
+    def send(request: Any, details: CallDetails) -> Any:
         try:
-            first = self.balancer.begin(self.stub, request, details)
+            first = plan.balancer.begin(plan.stub, request, details)
         except TrinityError as error:
             return RefusedCall(error)
-        return AttemptedCall(self, request, details, first)
+        return AttemptedCall(plan, request, details, first)
+
+    return send
 
 
 class AttemptedCall(grpc.aio.UnaryUnaryCall[Any, Any]):
     """The call as its caller sees it: like grpc's own, of the attempt that counts."""
 
-    def __init__(self, how: Attempts, request: Any, details: CallDetails, first: Attempt) -> None:
+    def __init__(self, how: CallPlan, request: Any, details: CallDetails, first: Attempt) -> None:
         self._how = how
         self._request = request
         self._details = details

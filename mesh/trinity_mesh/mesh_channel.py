@@ -17,9 +17,10 @@ import grpc.aio
 
 from trinity_core.errors import TrinityError
 from trinity_mesh.addresses import Addresses, resolve
-from trinity_mesh.attempts import Attempts, Tally
+from trinity_mesh.attempts import sends
 from trinity_mesh.backend_health import ended, follow_health
 from trinity_mesh.balancing import Backend, Balancer, BalancingSettings, Make, Stub
+from trinity_mesh.call_plan import CallPlan, Tally
 from trinity_mesh.calling import CallDetails, ClientInterceptor, Method, RefusedCall, Send
 from trinity_mesh.clock import Clock, SystemClock
 from trinity_mesh.hedging import HedgeSettings
@@ -180,7 +181,7 @@ class MeshChannel(grpc.aio.Channel):
         return call_stream if method.kind.startswith("stream_") else call
 
     def _attempts(self, stub: Stub) -> Send:
-        return Attempts(
+        plan = CallPlan(
             self.balancer,
             stub,
             retry=self._settings.retry,
@@ -189,7 +190,8 @@ class MeshChannel(grpc.aio.Channel):
             tally=self.tally,
             clock=self._clock,
             rng=self._rng,
-        ).send
+        )
+        return sends(plan)
 
     def _streams(self, stub: Stub) -> Send:
         balancer, clock = self.balancer, self._clock
