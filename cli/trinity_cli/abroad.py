@@ -76,7 +76,7 @@ def abroad_options(command: F) -> F:
             metavar="ADDRESS",
             default="",
             envvar=f"TRINITY_{name.upper()}",
-            help=f"gRPC address of another machine's {name} service, used in place of one here.",
+            help=f"gRPC address of another machine's {name} service, several with commas, used in place of one here.",
         )
         for name in _MODES
     ]

@@ -36,7 +36,7 @@ _COLUMNS = (
 @click.command()
 @click.argument("asset")
 @click.option("--method", type=click.Choice([method.name.lower() for method in Method]), help="How to make the price.")
-@target_options("gRPC address of the price service (unix:/path or host:port)")
+@target_options("gRPC address of the price service (unix:/path or host:port; several with commas)")
 @json_option
 def explain(asset: str, method: str | None, address: str | None, ready_file: Path | None, as_json: bool) -> int:
     """Show how the price of ASSET is made: each venue's quote, its age, its weight, or why it does not count."""

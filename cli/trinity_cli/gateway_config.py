@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from trinity_admission.admission_config import AdmissionConfig
 from trinity_http.settings import GatewaySettings, HttpLimits
+from trinity_mesh.addresses import parse_addresses
 from trinity_mesh.tls_config import TlsConfig
 from trinity_udp.config import ReportUdpConfig, UdpConfig
 
@@ -15,11 +16,12 @@ class GatewayConfig:
     """Everything that may be set about one gateway worker. Raises ValueError, naming the setting, for a wrong one."""
 
     price: str = "127.0.0.1:50051"
-    """gRPC address of the price service: "unix:/path" or "host:port"; empty for a worker that serves no prices."""
+    """gRPC address of the price service: "unix:/path" or "host:port", several of them with commas, or "dns:name:port"
+    for all that a name stands for; empty for a worker that serves no prices."""
     report: str = ""
-    """gRPC address of the report service; empty for a worker that serves no reports."""
+    """gRPC address of the report service, likewise; empty for a worker that serves no reports."""
     webhook: str = ""
-    """gRPC address of the webhook service, served beside prices over HTTP; empty where there is none."""
+    """gRPC address of the webhook service, likewise, served beside prices over HTTP; empty where there is none."""
     http: str = "127.0.0.1:8080"
     """Address of prices over HTTP; shared with other workers (SO_REUSEPORT)."""
     reports_http: str = "127.0.0.1:9090"
@@ -39,6 +41,8 @@ class GatewayConfig:
     def __post_init__(self) -> None:
         if not self.price and not self.report:
             raise ValueError("price and report are both empty; a worker needs at least one of the two services")
+        for name in filter(None, (self.price, self.report, self.webhook)):
+            parse_addresses(name)
         for name in ("http", "reports_http"):
             if not getattr(self, name):
                 raise ValueError(f"{name} must not be empty")

@@ -65,7 +65,7 @@ class Milliseconds(click.ParamType):  # type: ignore[type-arg] # generic only fr
 @click.option("--source", type=click.Choice([venue.value for venue in Venue]), help="One venue's own price.")
 @click.option("--max-age", type=Milliseconds(), help="Oldest quote to accept, such as 5s.")
 @click.option("--min-sources", type=click.IntRange(0, 6), default=0, help="Fewest venues to accept.")
-@target_options("gRPC address of the price service (unix:/path or host:port)")
+@target_options("gRPC address of the price service (unix:/path or host:port; several with commas)")
 @json_option
 def price(
     assets: tuple[str, ...],

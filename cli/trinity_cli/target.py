@@ -35,7 +35,7 @@ class Target:
     origin: str
     """What named it: an option or the path of a ready file."""
     price: str = ""
-    """gRPC address of the price service, "unix:/path" or "host:port"."""
+    """gRPC address of the price service, as every one here: unix:/path, host:port, or several with commas."""
     account: str = ""
     """gRPC address of the account service."""
     usage: str = ""
@@ -121,13 +121,16 @@ def resolve(part: str, address: str | None, ready_file: Path | None, environ: Ma
         origin = "--address"
         if part == "feeds":
             return Target(origin, feeds=addresses)
+        if part == "udp":
+            return Target(origin, udp=addresses[0])
+        backends = ",".join(addresses)
         if part == "account":
-            return Target(origin, account=addresses[0])
+            return Target(origin, account=backends)
         if part == "webhook":
-            return Target(origin, webhook=addresses[0])
+            return Target(origin, webhook=backends)
         if part == "report":
-            return Target(origin, report=addresses[0])
-        return Target(origin, udp=addresses[0]) if part == "udp" else Target(origin, price=addresses[0])
+            return Target(origin, report=backends)
+        return Target(origin, price=backends)
     target = read_ready(ready_path(ready_file, environ))
     target.need(part)
     return target

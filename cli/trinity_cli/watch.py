@@ -35,7 +35,7 @@ _BOARD_COLUMNS = (COLUMNS[0], COLUMNS[1], Column("", needed=True), Column("CHANG
 @click.argument("assets", nargs=-1, metavar="[ASSET]...")
 @click.option("--interval", type=Milliseconds(), help="Shortest time between two changes of an asset, such as 1s.")
 @click.option("--count", type=click.IntRange(1), help="End after so many prices.")
-@target_options("gRPC address of the price service (unix:/path or host:port)")
+@target_options("gRPC address of the price service (unix:/path or host:port; several with commas)")
 @json_option
 def watch(
     assets: tuple[str, ...],

@@ -5,13 +5,17 @@ from __future__ import annotations
 import importlib.resources
 from collections.abc import Mapping
 from functools import partial
-from typing import Any
 
 import grpc.aio
 from fastapi import FastAPI
 
+# What the bridge calls by paths is repeated by the rules of its contract, which an import makes known.
+from trinity.account.v1 import account_service_pb2  # noqa: F401
 from trinity.options.v1 import options_pb2
 from trinity.price.v1 import price_service_pb2
+from trinity.report.v1 import report_service_pb2  # noqa: F401
+from trinity.usage.v1 import usage_service_pb2  # noqa: F401
+from trinity.webhook.v1 import webhook_service_pb2  # noqa: F401
 from trinity_admission.admission import Admission as Judge
 from trinity_admission.client_address import ClientAddress
 from trinity_client.messages import BookReplica
@@ -25,6 +29,7 @@ from trinity_http.prices import SERVICE, PriceAnswers, Replica, price_patience, 
 from trinity_http.server import HttpProtocol
 from trinity_http.settings import GatewaySettings
 from trinity_http.upstream import CHANNEL_OPTIONS
+from trinity_mesh.channels import open_channel
 from trinity_mesh.clock import Clock
 from trinity_mesh.identity import Identity
 
@@ -35,25 +40,11 @@ def own_contract() -> bytes:
 
 
 def open_upstream_channel(address: str, *, identity: Identity | None = None, service: str = "") -> grpc.aio.Channel:
-    """A channel to a service for the bridge: no interceptors (a call has its deadline), small windows for streams.
+    """A channel to a service for the bridge, which gives each call its deadline: small windows for streams.
 
     `identity` is the worker's, by which it meets `service` on another host.
     """
-    options: list[tuple[str, Any]] = [
-        *CHANNEL_OPTIONS,
-        ("grpc.max_receive_message_length", 16 << 20),
-        ("grpc.keepalive_time_ms", 10_000),
-        ("grpc.keepalive_timeout_ms", 5_000),
-        ("grpc.keepalive_permit_without_calls", 1),
-        ("grpc.http2.max_pings_without_data", 0),
-        ("grpc.initial_reconnect_backoff_ms", 100),
-        ("grpc.min_reconnect_backoff_ms", 100),
-        ("grpc.max_reconnect_backoff_ms", 2_000),
-        ("grpc.use_local_subchannel_pool", 1),
-    ]
-    if identity is not None:
-        return identity.channel(address, service=service, options=options)
-    return grpc.aio.insecure_channel(address, options=options)
+    return open_channel(address, identity=identity, service=service, options=CHANNEL_OPTIONS)
 
 
 def make_price_app(

@@ -19,6 +19,8 @@ from trinity_http.negotiate import choose
 from trinity_http.payload import ClientGoneError
 from trinity_http.request import Receive, Request
 from trinity_http.router import Found
+from trinity_mesh.clock import SystemClock
+from trinity_mesh.deadline_budget import serve_within
 
 
 class Unary:
@@ -51,6 +53,7 @@ class Unary:
             choose(request.headers.get(b"accept"), _OFFERED)
         body = await core.body(request, endpoint, receive)
         timeout_s = deadline_s(request.headers, core.settings, streaming=False)
+        serve_within(timeout_s, _CLOCK)
         if endpoint.method.client_streaming:
             payload: Any = core.payloads(found, request, body)
         else:
@@ -107,4 +110,6 @@ async def _cancel_when_gone(answered: Any, receive: Receive) -> None:
     answered.cancel()
 
 
+_CLOCK: Final = SystemClock()
+"""The one that channels count deadlines by."""
 _OFFERED: Final = (JSON_ARRAY,)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from trinity_admission.ledger_config import CollectorConfig, LedgerConfig
+from trinity_mesh.addresses import parse_addresses
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +39,10 @@ class AdmissionConfig:
     """Admission of one process. Raises ValueError, naming the setting, for a wrong one."""
 
     account: str = "127.0.0.1:50052"
-    """gRPC address of the account service, whose keys are followed: "unix:/path" or "host:port"."""
+    """gRPC address of the account service, whose keys are followed: "unix:/path" or "host:port", several of them with
+    commas, or "dns:name:port"."""
     usage: str = "127.0.0.1:50053"
-    """gRPC address of the usage service, which takes the counts and leases quotas."""
+    """gRPC address of the usage service, which takes the counts and leases quotas; likewise."""
     secrets_file: str = "secrets.json"
     """File with the secrets that the parts of the mesh share, mode 0600."""
     spool: str = "spool"
@@ -67,6 +69,8 @@ class AdmissionConfig:
         for name in ("account", "usage", "secrets_file", "spool"):
             if not getattr(self, name):
                 raise ValueError(f"{name} must not be empty")
+        parse_addresses(self.account)
+        parse_addresses(self.usage)
         if not 0 < self.rate_share <= 1:
             raise ValueError(f"rate_share is {self.rate_share}; it must be greater than 0 and at most 1")
         _between("age_max_s", self.age_max_s, 1, 31_622_400)

@@ -35,7 +35,8 @@ from trinity_admission.principal import from_unix_socket, judged
 from trinity_admission.refusals import RefusedError
 from trinity_core.errors import Code, Reason, TrinityError
 from trinity_core.usage import Outcome, Transport
-from trinity_mesh.interceptors import Errors, Handler, Interceptor, RequestIds, Validation, wrapped
+from trinity_mesh.interceptors import Handler, Interceptor, wrapped
+from trinity_mesh.standard import standard
 
 Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -46,7 +47,7 @@ _OURS: Final = "/trinity."
 
 def with_admission(admission: Admission, client_address: ClientAddress | None = None) -> tuple[Interceptor, ...]:
     """The list every server starts with, and admission in its place: before a request is looked at."""
-    return (RequestIds(), Errors(), AdmissionInterceptor(admission, client_address), Validation())
+    return standard(AdmissionInterceptor(admission, client_address))
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,8 @@ class _Rule:
 
 class AdmissionInterceptor:
     """Lets calls in, one by one."""
+
+    name = "admission"
 
     def __init__(self, admission: Admission, client_address: ClientAddress | None = None) -> None:
         """`admission` is this process's; `client_address` tells a client's address behind proxies, if there are any."""

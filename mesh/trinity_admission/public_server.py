@@ -20,7 +20,7 @@ from trinity_admission.networks import Networks
 from trinity_core.assets import load_assets
 from trinity_mesh.clock import Clock
 from trinity_mesh.identity import Identity, PublicCertificate
-from trinity_mesh.server import MeshServer, ServerLimits, Service
+from trinity_mesh.server import MeshServer, Service, public_limits
 from trinity_mesh.tls_config import PublicTlsConfig
 
 
@@ -91,7 +91,7 @@ async def public_server(
         MeshServer(
             address=config.listen,
             services=services,
-            limits=ServerLimits(drain_ms=drain_ms),
+            limits=public_limits(drain_ms=drain_ms),
             interceptors=with_admission(part.admission, proxies),
             security=certificate,
         ) as server,

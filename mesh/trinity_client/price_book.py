@@ -67,7 +67,8 @@ class PriceBook:
         """Nothing is opened yet.
 
         Args:
-            target: "unix:/path", "host:port", or a channel, which stays the caller's to close.
+            target: "unix:/path", "host:port", several of them with commas (where one ends, the book follows
+                another), "dns:name:port", or a channel, which stays the caller's to close.
             assets: ids to follow, in either case; None for all.
             clock: the clock by which prices age; the machine's by default.
             heartbeat_ms: the service speaks at least this often; after three times as

@@ -36,7 +36,9 @@ class PriceClient:
         timeout_ms: int = 5_000,
         metadata: Sequence[tuple[str, str]] = (),
     ) -> None:
-        """`target` is "unix:/path", "host:port" or a channel, which stays the caller's to close.
+        """`target` is "unix:/path", "host:port", several of them with commas, "dns:name:port", or a channel.
+
+        A channel stays the caller's to close.
 
         `timeout_ms` bounds each call; `metadata` goes with each, such as an API key.
         """

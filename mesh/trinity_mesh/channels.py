@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from typing import Any, Final, TypeVar
 
 import grpc
 import grpc.aio
 
+from trinity_mesh.addresses import parse_addresses
+from trinity_mesh.deadline_budget import DeadlineBudget
 from trinity_mesh.identity import Identity
+from trinity_mesh.mesh_channel import CallSettings, MeshChannel
 from trinity_mesh.status import from_rpc_error
 
 T = TypeVar("T")
@@ -24,8 +27,10 @@ def open_channel(
     message_bytes_max: int = 16 << 20,
     identity: Identity | None = None,
     service: str = "",
+    settings: CallSettings | None = None,
+    options: Sequence[tuple[str, Any]] = (),
 ) -> grpc.aio.Channel:
-    """A channel to "unix:/path" or "host:port".
+    """A channel to "unix:/path", "host:port", a list of them with commas, or "dns:name:port".
 
     A part of the mesh says who it is (`identity`) and whom it wants (`service`, as in "price"): on another host it
     meets that service by mutual TLS, or nobody (ConfigError without certificates). Without an identity the
@@ -33,48 +38,39 @@ def open_channel(
 
     Every unary call gets `deadline_ms` when its caller sets no timeout. The deadline is set
     here and not in a service config: a `timeout` of a second or less there fails every
-    call at once (grpc/grpc issue 40633).
+    call at once (grpc/grpc issue 40633). docs/calls.md says what else happens to a call.
+
+    `options` are grpc's own, and win over those that stand here. Raises ConfigError for a wrong address.
     """
-    options: list[tuple[str, Any]] = [
-        ("grpc.max_receive_message_length", message_bytes_max),
-        ("grpc.keepalive_time_ms", 10_000),
-        ("grpc.keepalive_timeout_ms", 5_000),
-        ("grpc.keepalive_permit_without_calls", 1),
-        ("grpc.http2.max_pings_without_data", 0),
-        ("grpc.initial_reconnect_backoff_ms", 100),
-        ("grpc.min_reconnect_backoff_ms", 100),
-        ("grpc.max_reconnect_backoff_ms", 2_000),
-        # Channels of one process to one address must not share a connection: each lives its own life.
-        ("grpc.use_local_subchannel_pool", 1),
-        # Windows that grow with the distance would hold seconds of old prices for a reader that is slow.
-        ("grpc.http2.bdp_probe", 0),
-        ("grpc.http2.lookahead_bytes", 256 << 10),
-    ]
-    interceptors = [DefaultDeadline(deadline_ms)]
-    if identity is not None:
-        return identity.channel(address, service=service, options=options, interceptors=interceptors)
-    return grpc.aio.insecure_channel(address, options=options, interceptors=interceptors)
+    chosen = [*({**dict(_OPTIONS), "grpc.max_receive_message_length": message_bytes_max, **dict(options)}).items()]
+
+    def make(one: str) -> grpc.aio.Channel:
+        if identity is not None:
+            return identity.channel(one, service=service, options=chosen)
+        return grpc.aio.insecure_channel(one, options=chosen)
+
+    return MeshChannel(
+        parse_addresses(address),
+        make=make,
+        interceptors=(DeadlineBudget(default_ms=deadline_ms),),
+        settings=settings,
+    )
 
 
-class DefaultDeadline(grpc.aio.UnaryUnaryClientInterceptor):
-    """Gives a unary call without a timeout the default one."""
-
-    def __init__(self, deadline_ms: int) -> None:
-        self._timeout_s = deadline_ms / 1_000
-
-    async def intercept_unary_unary(
-        self,
-        continuation: Callable[[grpc.aio.ClientCallDetails, Any], Awaitable[Any]],
-        client_call_details: grpc.aio.ClientCallDetails,
-        request: Any,
-    ) -> Any:
-        """Set the timeout where there is none."""
-        details = client_call_details
-        if details.timeout is None:
-            details = grpc.aio.ClientCallDetails(
-                details.method, self._timeout_s, details.metadata, details.credentials, details.wait_for_ready
-            )
-        return await continuation(details, request)
+_OPTIONS: Final[Sequence[tuple[str, Any]]] = (
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.max_pings_without_data", 0),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 2_000),
+    # Channels of one process to one address must not share a connection: each lives its own life.
+    ("grpc.use_local_subchannel_pool", 1),
+    # Windows that grow with the distance would hold seconds of old prices for a reader that is slow.
+    ("grpc.http2.bdp_probe", 0),
+    ("grpc.http2.lookahead_bytes", 256 << 10),
+)
 
 
 async def call(awaitable: Awaitable[T]) -> T:

@@ -1,7 +1,7 @@
-"""What every server does around a call, as a named, ordered list.
+"""What servers do around a call: request ids, errors, validation; `trinity_mesh.standard` has the whole list.
 
-Order: request id, errors, validation. The request id comes first so that an error can
-carry it; validation comes last so that what it refuses is rendered like any error.
+The request id comes before errors so that an error can carry it; validation comes last so that what it refuses
+is rendered like any error.
 
 The list is put around each handler once, when its service is added to a server. grpc.aio's own
 interceptors are asked anew at every call which handler it has, and cost each call a third of its time.
@@ -39,7 +39,9 @@ Handler = Callable[[Any, Context], Any]
 
 
 class Interceptor(Protocol):
-    """Stands around the handlers of a server."""
+    """Stands around the handlers of a server. Its place is that of its name in `trinity_mesh.ordering`."""
+
+    name: str
 
     def around(self, method: str, handler: Any) -> Any:
         """A handler (grpc.RpcMethodHandler) like the given one with its behaviour changed; or the same.
@@ -51,6 +53,8 @@ class Interceptor(Protocol):
 
 class RequestIds:
     """Gives every call a request id: the caller's when it is printable and short, else a new one."""
+
+    name = "request_ids"
 
     def __init__(self) -> None:
         self._bits = random.Random(os.urandom(32)).getrandbits  # noqa: S311 - an id is no secret
@@ -90,6 +94,8 @@ class RequestIds:
 class Errors:
     """Turns TrinityError into a status with details, and anything unforeseen into INTERNAL without detail."""
 
+    name = "errors"
+
     def around(self, method: str, handler: Any) -> Any:
         """Catch what the handler raises."""
         return wrapped(handler, _guard)
@@ -98,14 +104,11 @@ class Errors:
 class Validation:
     """Judges requests by the rules of their contract before the servicer sees them."""
 
+    name = "validation"
+
     def around(self, method: str, handler: Any) -> Any:
         """Wrap handlers that take one request; streams of requests are judged by their servicer."""
         return handler if handler.request_streaming else wrapped(handler, _judge)
-
-
-def standard() -> tuple[Interceptor, ...]:
-    """The list every server of the mesh starts with, outermost first."""
-    return (RequestIds(), Errors(), Validation())
 
 
 def composed(interceptors: Sequence[Interceptor], method: str, handler: Any) -> Any:

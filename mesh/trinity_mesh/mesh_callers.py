@@ -46,6 +46,8 @@ def mesh_callers(method: str) -> frozenset[str]:
 class MeshCallers:
     """Lets a call in when the peer's certificate names a service that the table has for it."""
 
+    name = "identity"
+
     def __init__(self, *, trust_domain: str, allowed: Collection[str] = ()) -> None:
         """`allowed` narrows the table to these services; empty for all of them."""
         self._trust_domain = trust_domain

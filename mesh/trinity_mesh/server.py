@@ -13,12 +13,16 @@ import grpc
 import grpc.aio
 from google.protobuf.descriptor import ServiceDescriptor
 from google.protobuf.message import DecodeError
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from trinity_core.errors import Reason, TrinityError
+from trinity_mesh.draining import WatchedHealth
 from trinity_mesh.identity import Security, refuse_plaintext
-from trinity_mesh.interceptors import Interceptor, composed, standard
+from trinity_mesh.interceptors import Interceptor, composed
+from trinity_mesh.ordering import SERVER_ORDER, checked
+from trinity_mesh.shedding import SheddingSettings
+from trinity_mesh.standard import standard
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +39,18 @@ class ServerLimits:
     """Calls under way at once; more are refused as RESOURCE_EXHAUSTED."""
     drain_ms: int = 5_000
     """How long calls under way may take to finish once the server stops."""
+    linger_ms: int = 200
+    """How long new calls are still taken once the server says NOT_SERVING, where clients watch its health."""
+    shedding: SheddingSettings = field(default_factory=SheddingSettings)
+
+
+def public_limits(*, drain_ms: int = 5_000) -> ServerLimits:
+    """Bounds of a server that strangers reach; benchmarks/floods.py shows what they are for.
+
+    A call that its caller resets at once is still work, as much as one that is answered. The server counts it among
+    the streams of its connection until that work is done, so that few streams are what bounds a flood of them.
+    """
+    return ServerLimits(drain_ms=drain_ms, concurrent_streams_max=64, metadata_bytes_max=8 << 10)
 
 
 Quick: TypeAlias = Callable[[bytes], bytes | None]
@@ -82,9 +98,11 @@ class MeshServer:
             )
         self._services = tuple(services)
         self._limits = limits or ServerLimits()
-        self._health = health.aio.HealthServicer()
+        self._health = WatchedHealth()
         self._judges = interceptors is not None
-        self._interceptors = standard() if interceptors is None else tuple(interceptors)
+        shedding = self._limits.shedding
+        self._interceptors = standard(shedding=shedding) if interceptors is None else tuple(interceptors)
+        checked([each.name for each in self._interceptors], SERVER_ORDER, side="the server")
         self._server = grpc.aio.server(
             options=_options(self._limits),
             maximum_concurrent_rpcs=self._limits.concurrent_rpcs_max,
@@ -171,11 +189,11 @@ class MeshServer:
             await self._beside.set_serving(serving=serving, names=told)
 
     async def stop(self) -> None:
-        """Say NOT_SERVING, let calls under way finish for `drain_ms`, then close."""
+        """Say NOT_SERVING, let those who watch move away, let calls under way finish for `drain_ms`, then close."""
         await asyncio.gather(self._stop(), *([] if self._beside is None else [self._beside.stop()]))
 
     async def _stop(self) -> None:
-        await self._health.enter_graceful_shutdown()
+        await self._health.drain(self._limits.linger_ms / 1_000)
         await self._server.stop(self._limits.drain_ms / 1_000)
         self._with_socket(Path.unlink)
 

@@ -12,6 +12,7 @@ from trinity_core.errors import Reason, TrinityError
 from trinity_core.ticks import Tick
 from trinity_core.venues import Venue
 from trinity_mesh.clock import Clock
+from trinity_mesh.deadline_budget import for_everybody
 from trinity_price.feed import Feed, by_reach
 
 _MS: Final = 1_000_000
@@ -77,7 +78,8 @@ class Quotes:
             return
         task = self._under_way.get(key)
         if task is None:
-            task = self._under_way[key] = asyncio.create_task(self._attempt(key))
+            with for_everybody():
+                task = self._under_way[key] = asyncio.create_task(self._attempt(key))
             task.add_done_callback(lambda done: self._under_way.pop(key, None) and None)
         else:
             self.shared += 1

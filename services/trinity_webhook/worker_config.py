@@ -6,6 +6,7 @@ import ipaddress
 from dataclasses import dataclass, field
 
 from trinity_admission.ledger_config import CollectorConfig, LedgerConfig
+from trinity_mesh.addresses import parse_addresses
 from trinity_mesh.tls_config import TlsConfig
 from trinity_storage.postgres import PostgresConfig
 from trinity_webhook.sender_config import SenderConfig
@@ -20,11 +21,12 @@ class WebhookWorkerConfig:
     """
 
     price: str = "127.0.0.1:50051"
-    """gRPC address of the price service, of this mesh or of another: "unix:/path" or "host:port"."""
+    """gRPC address of the price service, of this mesh or of another: "unix:/path" or "host:port", several of them with
+    commas, or "dns:name:port"."""
     price_key: str = field(default="", repr=False)
     """API key for a price service that asks for one; empty: none is sent."""
     usage: str = "127.0.0.1:50053"
-    """gRPC address of the usage service, which takes the counts of deliveries."""
+    """gRPC address of the usage service, which takes the counts of deliveries; likewise."""
     spool: str = "spool"
     """Folder of the ledger's files, on a local disk; the processes of a host share it."""
     secrets_file: str = "secrets.json"
@@ -62,6 +64,8 @@ class WebhookWorkerConfig:
         for name in ("price", "usage", "spool", "secrets_file"):
             if not getattr(self, name):
                 raise ValueError(f"{name} must not be empty")
+        parse_addresses(self.price)
+        parse_addresses(self.usage)
         for text in self.refused_networks:
             try:
                 ipaddress.ip_network(text)

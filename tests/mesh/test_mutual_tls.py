@@ -24,6 +24,7 @@ from trinity_mesh.clock import SystemClock
 from trinity_mesh.config import ConfigError
 from trinity_mesh.identity import Identity
 from trinity_mesh.mesh_callers import mesh_peer
+from trinity_mesh.mesh_channel import MeshChannel
 from trinity_mesh.renewing_channel import RenewingChannel
 from trinity_mesh.server import MeshServer, Service
 from trinity_mesh.tls_config import TlsConfig
@@ -219,7 +220,9 @@ async def test_certificates_renewed_under_load_fail_no_call_and_cut_no_stream(is
     done = 0
     async with serving(server_side, servicer=servicer) as server:
         channel = open_channel(server.address, identity=client_side, service="price")
-        assert isinstance(channel, RenewingChannel)
+        assert isinstance(channel, MeshChannel)
+        renewing = channel.balancer.backends[0].channel
+        assert isinstance(renewing, RenewingChannel)
         async with channel:
             stub = price_service_pb2_grpc.PriceServiceStub(channel)
             streams = []
@@ -244,13 +247,13 @@ async def test_certificates_renewed_under_load_fail_no_call_and_cut_no_stream(is
                 client_side.check()
                 await asker(5)
                 await asyncio.gather(*load)
-            assert channel.channels == len(steps) + 1
+            assert renewing.channels == len(steps) + 1
             servicer.release.set()
             for watch in streams:
                 assert (await watch.read()).sequence == 2
                 assert await watch.read() is grpc.aio.EOF
             await asker(1)
-            assert channel.channels == 1, "a channel of former credentials ends with its last call"
+            assert renewing.channels == 1, "a channel of former credentials ends with its last call"
             # What had the former certificate is refused now: the new one is in use on both sides.
             async with (
                 serving(server_side) as fresh,
