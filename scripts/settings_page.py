@@ -25,6 +25,7 @@ from trinity_account.config import AccountConfig
 from trinity_cli.gateway_config import GatewayConfig
 from trinity_feeds.config import FeedsConfig
 from trinity_feeds.sandbox.settings import SandboxSettings
+from trinity_mesh.telemetry.config import TelemetryConfig
 from trinity_price.config import PriceConfig
 from trinity_report.config import ReportConfig
 from trinity_storage.resolve import StorageConfig
@@ -36,6 +37,7 @@ from trinity_webhook.worker_config import WebhookWorkerConfig
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "configuration.md"
 SECTIONS: Mapping[str, tuple[type[Any], str]] = {
     "storage": (StorageConfig, "PostgreSQL and Valkey: where they are, or that they are embedded."),
+    "telemetry": (TelemetryConfig, "Metrics, log lines and traces, of every process alike."),
     "sandbox": (SandboxSettings, "The simulated exchanges."),
     "feeds": (FeedsConfig, "A feed worker."),
     "price": (PriceConfig, "The price service and its book."),

@@ -13,6 +13,7 @@ from trinity_mesh.deadline_budget import DeadlineBudget
 from trinity_mesh.identity import Identity
 from trinity_mesh.mesh_channel import CallSettings, MeshChannel
 from trinity_mesh.status import from_rpc_error
+from trinity_mesh.telemetry.client_calls import counted_channel
 
 T = TypeVar("T")
 
@@ -46,8 +47,8 @@ def open_channel(
 
     def make(one: str) -> grpc.aio.Channel:
         if identity is not None:
-            return identity.channel(one, service=service, options=chosen)
-        return grpc.aio.insecure_channel(one, options=chosen)
+            return counted_channel(identity.channel(one, service=service, options=chosen), one)
+        return counted_channel(grpc.aio.insecure_channel(one, options=chosen), one)
 
     return MeshChannel(
         parse_addresses(address),

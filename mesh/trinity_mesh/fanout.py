@@ -74,6 +74,8 @@ class Fanout(Generic[K, V]):
     def __init__(self, *, subscriptions_max: int) -> None:
         self._subscriptions: set[Subscription[K, V]] = set()
         self._subscriptions_max = subscriptions_max
+        self.refused = 0
+        """Readers that were one too many."""
 
     def __len__(self) -> int:
         return len(self._subscriptions)
@@ -84,6 +86,7 @@ class Fanout(Generic[K, V]):
         Raises TrinityError TOO_MANY_STREAMS when there are `subscriptions_max` already.
         """
         if len(self._subscriptions) >= self._subscriptions_max:
+            self.refused += 1
             raise TrinityError(
                 Reason.TOO_MANY_STREAMS,
                 f"{self._subscriptions_max} streams are open already; close one or try again later",

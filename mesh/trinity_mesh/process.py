@@ -9,14 +9,16 @@ import logging
 import os
 import resource
 import signal
-import sys
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from trinity_core.errors import TrinityError
-from trinity_core.keys import hidden
-from trinity_mesh.config import ConfigError
+from trinity_mesh.clock import SystemClock
+from trinity_mesh.config import ConfigError, load
+from trinity_mesh.telemetry.config import TelemetryConfig
+from trinity_mesh.telemetry.logs import log_to_stderr
+from trinity_mesh.telemetry.running import SECTION, telling
 
 _FILES: Final = 65_536
 """Files and connections that a process asks the system for."""
@@ -32,12 +34,21 @@ Part = Callable[[asyncio.Event, Ready], Awaitable[None]]
 """A part's `run`: returns when the event is set and everything is drained."""
 
 
-def run_process(part: Part, *, name: str, ready_file: Path | None = None, log_level: str = "INFO") -> int:
+def run_process(
+    part: Part, *, name: str, ready_file: Path | None = None, environ: Mapping[str, str] = os.environ
+) -> int:
     """Run one part until SIGTERM or SIGINT; the process's exit code.
 
-    `ready_file` gets the part's facts as JSON, written beside and renamed, once it serves.
+    `ready_file` gets the part's facts as JSON, written beside and renamed, once it serves. Metrics, traces
+    and the form of the log are as TRINITY_TELEMETRY_… of `environ` says.
     """
-    _log_to_stderr(name, log_level)
+    log_to_stderr(name)
+    try:
+        config = load(TelemetryConfig, section=SECTION, values={}, environ=environ)
+    except ConfigError as error:
+        logging.getLogger(name).error("%s", error)  # noqa: TRY400 - the text says what to do
+        return EXIT_CONFIG
+    log_to_stderr(name, form=config.log_form, level=config.log_level)
     _allow_files()
     try:
         import uvloop
@@ -48,7 +59,7 @@ def run_process(part: Part, *, name: str, ready_file: Path | None = None, log_le
     log = logging.getLogger(name)
     try:
         with asyncio.Runner(loop_factory=factory) as runner:
-            runner.run(_until_signalled(part, ready_file))
+            runner.run(_until_signalled(part, ready_file, config, name))
     except ConfigError as error:
         log.error("%s", error)  # noqa: TRY400 - the text says what to do; a traceback would hide it
         return EXIT_CONFIG
@@ -61,20 +72,25 @@ def run_process(part: Part, *, name: str, ready_file: Path | None = None, log_le
     return EXIT_OK
 
 
-async def _until_signalled(part: Part, ready_file: Path | None) -> None:
+async def _until_signalled(part: Part, ready_file: Path | None, config: TelemetryConfig, name: str) -> None:
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.set)
 
+    async with telling(config, service=name, clock=SystemClock()) as told:
+        await part(stopping, _ready(ready_file, told))
+
+
+def _ready(ready_file: Path | None, told: Mapping[str, Any]) -> Ready:
     def ready(facts: Mapping[str, Any]) -> None:
         # What was made while starting lives as long as the process: keep the collector off it.
         gc.collect()
         gc.freeze()
         if ready_file is not None:
-            write_json(ready_file, {"pid": os.getpid(), **facts})
+            write_json(ready_file, {"pid": os.getpid(), **facts, **told})
 
-    await part(stopping, ready)
+    return ready
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
@@ -86,39 +102,9 @@ def write_json(path: Path, value: Mapping[str, Any]) -> None:
     beside.replace(path)
 
 
-class JsonLines(logging.Formatter):
-    """One JSON object a line: time, level, logger, message, and the traceback where there is one. No key's secret."""
-
-    def __init__(self, part: str) -> None:
-        super().__init__()
-        self._part = part
-
-    def format(self, record: logging.LogRecord) -> str:
-        """Render the record."""
-        line: dict[str, Any] = {
-            "time": self.formatTime(record, "%Y-%m-%dT%H:%M:%S") + f".{int(record.msecs):03d}",
-            "level": record.levelname,
-            "part": self._part,
-            "logger": record.name,
-            "message": record.getMessage(),
-        }
-        if record.exc_info:
-            line["traceback"] = self.formatException(record.exc_info)
-        return hidden(json.dumps(line, ensure_ascii=False))
-
-
 def _allow_files() -> None:
     """Let the process have as many connections as it may: the usual soft bound is 1,024, a worker's own 10,000."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = _FILES if hard == resource.RLIM_INFINITY else min(hard, _FILES)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-
-
-def _log_to_stderr(part: str, level: str) -> None:
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonLines(part))
-    logging.basicConfig(level=level, handlers=[handler], force=True)
-    # One line a request from a client library says nothing that our own counters do not.
-    for noisy in ("httpx", "httpcore", "websockets"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)

@@ -23,6 +23,7 @@ from trinity_mesh.interceptors import Interceptor, composed
 from trinity_mesh.ordering import SERVER_ORDER, checked
 from trinity_mesh.shedding import SheddingSettings
 from trinity_mesh.standard import standard
+from trinity_mesh.telemetry.server_calls import CountedQuick, UnknownCalls, counted_quick
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +145,7 @@ class MeshServer:
         reflection.enable_server_reflection(
             [*names, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME], self._server
         )
+        self._server.add_generic_rpc_handlers((UnknownCalls(),))
         self.address = self._bind(credentials)
         await self._server.start()
         self._with_socket(lambda path: path.chmod(0o600))
@@ -228,15 +230,15 @@ class Registrar:
             handler = handler._replace(response_serializer=None)
         handler = composed(self._interceptors, f"/{service}/{name}", handler)
         quick = self._quick.get(name)
-        return handler if quick is None else _quickened(handler, quick)
+        return handler if quick is None else _quickened(handler, counted_quick(f"{service}/{name}", quick))
 
 
-def _quickened(handler: Any, quick: Quick) -> Any:
+def _quickened(handler: Any, quick: CountedQuick) -> Any:
     """A unary handler that takes and gives bytes, and goes the long way only where there is no quick answer."""
     inner, parse, serialize = handler.unary_unary, handler.request_deserializer, handler.response_serializer
 
     async def answer(request: bytes, context: grpc.aio.ServicerContext[Any, Any]) -> bytes:
-        found = quick(request)
+        found = quick(request, context)
         if found is not None:
             return found
         try:

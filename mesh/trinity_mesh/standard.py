@@ -6,6 +6,7 @@ from trinity_mesh.deadlines import Deadlines
 from trinity_mesh.interceptors import Errors, Interceptor, RequestIds, Validation
 from trinity_mesh.ordering import SERVER_ORDER, checked
 from trinity_mesh.shedding import Shedding, SheddingSettings
+from trinity_mesh.telemetry.server_calls import ServerTelemetry
 
 
 def standard(*more: Interceptor, shedding: SheddingSettings | None = None) -> tuple[Interceptor, ...]:
@@ -13,7 +14,15 @@ def standard(*more: Interceptor, shedding: SheddingSettings | None = None) -> tu
 
     Raises OrderError for a name that stands there twice or is none that a server has.
     """
-    every: tuple[Interceptor, ...] = (Shedding(shedding), RequestIds(), Errors(), Deadlines(), Validation(), *more)
+    every: tuple[Interceptor, ...] = (
+        Shedding(shedding),
+        ServerTelemetry(),
+        RequestIds(),
+        Errors(),
+        Deadlines(),
+        Validation(),
+        *more,
+    )
     ordered = sorted(every, key=lambda each: SERVER_ORDER.index(each.name) if each.name in SERVER_ORDER else -1)
     checked([each.name for each in ordered], SERVER_ORDER, side="the server")
     return tuple(ordered)

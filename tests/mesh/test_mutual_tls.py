@@ -27,6 +27,7 @@ from trinity_mesh.mesh_callers import mesh_peer
 from trinity_mesh.mesh_channel import MeshChannel
 from trinity_mesh.renewing_channel import RenewingChannel
 from trinity_mesh.server import MeshServer, Service
+from trinity_mesh.telemetry.client_calls import CountedChannel
 from trinity_mesh.tls_config import TlsConfig
 
 SERVICE = price_service_pb2.DESCRIPTOR.services_by_name["PriceService"]
@@ -221,7 +222,9 @@ async def test_certificates_renewed_under_load_fail_no_call_and_cut_no_stream(is
     async with serving(server_side, servicer=servicer) as server:
         channel = open_channel(server.address, identity=client_side, service="price")
         assert isinstance(channel, MeshChannel)
-        renewing = channel.balancer.backends[0].channel
+        counted = channel.balancer.backends[0].channel
+        assert isinstance(counted, CountedChannel)
+        renewing = counted.inner
         assert isinstance(renewing, RenewingChannel)
         async with channel:
             stub = price_service_pb2_grpc.PriceServiceStub(channel)

@@ -35,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def run_role(
-    *, values: Mapping[str, Any], environ: Mapping[str, str], ready_file: Path | None, log_level: str = "INFO"
+    *, values: Mapping[str, Any], environ: Mapping[str, str], ready_file: Path | None, log_level: str = ""
 ) -> int:
     """Run with the settings of a configuration file's section `sandbox`; the process's exit code."""
     try:
@@ -43,8 +43,10 @@ def run_role(
     except ValueError as error:
         print(f"sandbox: {error}", file=sys.stderr)  # noqa: T201 - before there is a log
         return EXIT_CONFIG
+    if log_level:
+        environ = {**environ, "TRINITY_TELEMETRY_LOG_LEVEL": log_level}
     return run_process(
-        part(settings=settings, clock=SystemClock()), name="sandbox", ready_file=ready_file, log_level=log_level
+        part(settings=settings, clock=SystemClock()), name="sandbox", ready_file=ready_file, environ=environ
     )
 
 
