@@ -21,6 +21,7 @@ from trinity_core.ticks import Liveness, Tick
 from trinity_core.venues import Venue
 from trinity_mesh.clock import Clock
 from trinity_mesh.fanout import Fanout, Subscription
+from trinity_mesh.telemetry import tracing
 from trinity_mesh.wire import liveness_to_message, tick_to_message
 
 _NS: Final = 1_000_000_000
@@ -31,6 +32,9 @@ _LIVENESS: Final = b"\x12"
 """Tag of StreamTicksResponse.liveness: field 2, length-delimited."""
 _SENT: Final = b"\x18"
 """Tag of StreamTicksResponse.sent_monotonic_ns: field 3, varint."""
+
+_TRACEPARENT: Final = b"\x42"
+"""Tag of StreamTicksResponse.traceparent: field 8, length-delimited."""
 
 _SNAPSHOT: Final = b"\x38\x01"
 """StreamTicksResponse.snapshot, true: field 7, varint."""
@@ -53,6 +57,17 @@ class Piece:
         if self._bytes is None:
             self._bytes = _field(_TICKS, tick_to_message(self.tick).SerializeToString())
         return self._bytes
+
+
+class TracedPiece(Piece):
+    """A piece whose way is traced."""
+
+    __slots__ = ("trace",)
+
+    def __init__(self, tick: Tick, trace: str) -> None:
+        super().__init__(tick)
+        self.trace = trace
+        """W3C traceparent."""
 
 
 class Pulse:
@@ -126,12 +141,18 @@ class Hub:
         """Streams that are open."""
         return len(self._fanout)
 
+    @property
+    def refused(self) -> int:
+        """Streams that were one too many."""
+        return self._fanout.refused
+
     def publish(self, ticks: Sequence[Tick]) -> None:
         """Take ticks in the order of receipt; each replaces the one before it of its asset and venue."""
         latest = self._latest
         pieces = []
+        trace = tracing.sampled_root("tick", {"venue": ticks[0].venue}) if tracing.on and ticks else ""
         for tick in ticks:
-            key, piece = (tick.venue, tick.asset), Piece(tick)
+            key, piece = (tick.venue, tick.asset), TracedPiece(tick, trace) if trace else Piece(tick)
             # Taken out first, so that the order of the dictionary stays the order of receipt.
             latest.pop(key, None)
             latest[key] = piece
@@ -216,6 +237,10 @@ class TickStream:
                 self._told[venue] = news
                 liveness = Liveness(venue, self._terms.worker, pulse.alive_mono_ns, pulse.connected)
                 parts.append(_field(_LIVENESS, liveness_to_message(liveness).SerializeToString()))
+        if tracing.on:
+            traces = [piece.trace for piece in pieces if isinstance(piece, TracedPiece)]
+            if traces and not snapshot:
+                parts.append(_field(_TRACEPARENT, traces[-1].encode("ascii")))
         parts += (_SENT, _varint(now_ns), self._terms.tail)
         if snapshot:
             parts.append(_SNAPSHOT)

@@ -32,6 +32,7 @@ from trinity_mesh.channels import open_channel
 from trinity_mesh.clock import Clock, SystemClock, clock_id
 from trinity_mesh.fanout import Fanout
 from trinity_mesh.status import from_rpc_error
+from trinity_mesh.telemetry import tracing
 
 log = logging.getLogger(__name__)
 
@@ -251,7 +252,8 @@ class PriceBook:
     def _receive(self, batch: price_pb2.WatchPricesResponse) -> None:
         now_ns = self._heard_ns = self._spoke_ns = self._clock.monotonic_ns()
         self._patience_ns = self._silence_ns
-        self._tell(self._replica.receive(batch, now_ns))
+        with tracing.following("replica.apply", batch.traceparent):
+            self._tell(self._replica.receive(batch, now_ns))
         if not self._replica.opening:
             self._backoff.succeeded()
             if not self._ready.is_set():

@@ -16,6 +16,7 @@ from asyncpg.protocol import NO_TIMEOUT
 
 from trinity_core.errors import Reason, TrinityError
 from trinity_mesh.clock import Clock
+from trinity_mesh.telemetry import tracing
 from trinity_storage.breaker import Breaker
 from trinity_storage.postgres_errors import is_unreachable, renamed
 
@@ -210,11 +211,12 @@ class Postgres:
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Session]:
         """A connection for some statements, each its own transaction."""
-        connection = await self._acquire()
-        try:
-            yield Session(connection)
-        finally:
-            await self._release(connection)
+        with tracing.within("postgresql"):
+            connection = await self._acquire()
+            try:
+                yield Session(connection)
+            finally:
+                await self._release(connection)
 
     @asynccontextmanager
     async def transaction(self, *, read_only: bool = False, snapshot: bool = False) -> AsyncIterator[Session]:

@@ -18,6 +18,7 @@ from redis.exceptions import RedisError, ResponseError
 from trinity_core.errors import Reason, TrinityError
 from trinity_mesh.clock import Clock
 from trinity_mesh.config import ConfigError
+from trinity_mesh.telemetry import tracing
 from trinity_storage.breaker import Breaker
 
 Word = str | bytes | int
@@ -124,8 +125,9 @@ class Valkey:
         if wait_ms := self._breaker.wait_ms():
             raise TrinityError(Reason.STORE_UNAVAILABLE, "the cache cannot be reached", retry_after_ms=wait_ms)
         try:
-            async with asyncio.timeout(self._timeout_s):
-                yield
+            with tracing.within("valkey"):
+                async with asyncio.timeout(self._timeout_s):
+                    yield
         except ResponseError as error:
             self._breaker.succeeded()
             raise TrinityError(Reason.INTERNAL, "the cache refused a command") from error

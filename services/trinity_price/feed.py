@@ -20,6 +20,7 @@ from trinity_mesh.channels import call, open_channel
 from trinity_mesh.clock import Clock
 from trinity_mesh.identity import Identity
 from trinity_mesh.status import from_rpc_error
+from trinity_mesh.telemetry import tracing
 from trinity_mesh.wire import liveness_from_message, tick_from_message
 
 log = logging.getLogger(__name__)
@@ -186,10 +187,11 @@ class Feed:
             self._sink.hear(self._read_signs(batch.liveness, now_ns))
         if batch.ticks:
             ticks = self._read_ticks(batch.ticks, now_ns)
-            if len(batch.ticks) <= _SLICE:
-                self._sink.take(ticks)
-            else:
-                await self._take_in_slices(ticks)
+            with tracing.following("book.apply", batch.traceparent):
+                if len(batch.ticks) <= _SLICE:
+                    self._sink.take(ticks)
+                else:
+                    await self._take_in_slices(ticks)
         if not self.connected:
             self.connected = True
             self._backoff.succeeded()

@@ -14,6 +14,7 @@ import msgspec
 from trinity.price.v1 import price_pb2
 from trinity_core.prices import Price
 from trinity_mesh.clock import Clock
+from trinity_mesh.telemetry import tracing
 from trinity_mesh.wire import stamp
 from trinity_price.encoding import PriceEncoder
 from trinity_price.wall import AnchoredWall
@@ -41,6 +42,7 @@ class Publication:
         self._encoder = PriceEncoder(epoch=epoch)
         self._entries: dict[str, Entry] = {}
         self._joins: dict[int, tuple[bytes, int]] = {}
+        self._traced = (0, "")
         self.epoch = epoch
         self.sequence = 0
         """The book's greatest sequence."""
@@ -62,6 +64,13 @@ class Publication:
         self.sequence = prices[-1].sequence
         self.changes += len(prices)
         self._joins.clear()
+        if tracing.on and (trace := tracing.current()):
+            self._traced = self.sequence, trace
+
+    def trace_since(self, cursor: int) -> str:
+        """Traceparent of the newest change that is traced, if it is newer than a sequence; empty else."""
+        sequence, trace = self._traced
+        return trace if sequence > cursor else ""
 
     def mark_sandbox(self) -> None:
         """From now on every price says that it is simulated."""
@@ -105,7 +114,9 @@ class Publication:
         entry = self._entries.get(asset)
         return None if entry is None else (entry.frame or self._frame(entry), entry.price)
 
-    def tail(self, *, sequence: int, snapshot: bool = False, complete: bool = False, skipped: int = 0) -> bytes:
+    def tail(
+        self, *, sequence: int, snapshot: bool = False, complete: bool = False, skipped: int = 0, trace: str = ""
+    ) -> bytes:
         """The fields of a batch that leaves now, all but its prices."""
         now_ns = self._clock.monotonic_ns()
         return price_pb2.WatchPricesResponse(
@@ -117,6 +128,7 @@ class Publication:
             sent_monotonic_ns=now_ns,
             clock_id=self._clock_id,
             skipped=skipped,
+            traceparent=trace,
         ).SerializeToString()
 
     def _frame(self, entry: Entry) -> bytes:

@@ -49,6 +49,8 @@ class Watching:
         self._closed = False
         self.streams = 0
         """Streams open now."""
+        self.refused = 0
+        """Streams that were one too many."""
         self.batches = 0
         """Batches sent since the start."""
         self.skipped = 0
@@ -84,6 +86,7 @@ class Watching:
         if self._closed:
             raise _stopping()
         if self.streams >= self._streams_max:
+            self.refused += 1
             raise TrinityError(
                 Reason.TOO_MANY_STREAMS,
                 f"{self._streams_max} price streams are open already; close one or try again later",
@@ -173,6 +176,7 @@ class _Stream:
     def changes(self) -> bytes:
         """The batch of everything newer than the cursor, which moves on; empty when nothing concerns the caller."""
         publication = self._publication
+        trace = publication.trace_since(self.cursor)
         if self._assets is None:
             join, count = publication.join_since(self.cursor)
             self.skipped = publication.changes - self._total - count
@@ -181,7 +185,7 @@ class _Stream:
             entries = publication.since(self.cursor, self._assets)
             join, self.skipped = publication.join(entries), self._folded(entries)
         self.cursor = publication.sequence
-        return join + publication.tail(sequence=self.cursor, skipped=self.skipped) if join else b""
+        return join + publication.tail(sequence=self.cursor, skipped=self.skipped, trace=trace) if join else b""
 
     def heartbeat(self) -> bytes:
         """A batch without prices."""

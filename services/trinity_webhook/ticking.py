@@ -22,6 +22,7 @@ from trinity_core.webhook_rules import Change, EveryChange, Interval, Moved, Tic
 from trinity_core.webhook_ticks import Item, TickBoard, TickSettings
 from trinity_core.webhooks import DeliveryClass, Subscription
 from trinity_mesh.clock import Clock
+from trinity_mesh.telemetry import tracing
 from trinity_webhook.counting import DeliveryCounts
 from trinity_webhook.lanes import Lane
 from trinity_webhook.routes import Routes
@@ -95,6 +96,7 @@ class TickDesk:
         self._ties = count()
         self._wake = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._traces: dict[str, tuple[int, str]] = {}
         self.delivered = 0
         """Batches delivered."""
         self.paused = False
@@ -142,6 +144,8 @@ class TickDesk:
 
     def offer(self, change: Change, now_ns: int) -> None:
         """A price changed; `now_ns` is monotonic."""
+        if tracing.on and (trace := tracing.current()):
+            self._traces[change.asset] = change.sequence, trace
         for seat, rule in self._routes.of(change.asset):
             seat.board.offer(change, rule, now_ns)
             if not seat.marked and not seat.board.in_flight:
@@ -242,7 +246,8 @@ class TickDesk:
         at_ns, began_ns = self._clock.unix_ns(), self._clock.monotonic_ns()
         sent = Sent(outcome=Outcome.NOT_CONNECTED, error="it was given up")
         try:
-            sent = await self._courier.ticks(lane, items, message)
+            with tracing.following("webhook.push", self._trace_of(items)):
+                sent = await self._courier.ticks(lane, items, message)
         except Exception as error:
             log.exception("ticks for %s were not sent", lane.endpoint.endpoint)
             sent = Sent(outcome=Outcome.NOT_CONNECTED, error=f"unforeseen: {type(error).__name__}")
@@ -257,6 +262,14 @@ class TickDesk:
         self._pushed(Pushed(lane, message, items, sent, at_ns, subscription))
         if not seat.marked:
             self._mark(seat)
+
+    def _trace_of(self, items: Iterable[Item]) -> str:
+        """Traceparent of a change among these that is traced; there is at most one kept an asset."""
+        for item in items if tracing.on else ():
+            sequence, trace = self._traces.get(item.change.asset, (0, ""))
+            if sequence == item.change.sequence:
+                return trace
+        return ""
 
     def _done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)

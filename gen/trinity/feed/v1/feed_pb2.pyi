@@ -355,6 +355,7 @@ class StreamTicksResponse(_message.Message):
     WORKER_FIELD_NUMBER: _builtins.int
     SANDBOX_FIELD_NUMBER: _builtins.int
     SNAPSHOT_FIELD_NUMBER: _builtins.int
+    TRACEPARENT_FIELD_NUMBER: _builtins.int
     sent_monotonic_ns: _builtins.int
     """The worker's monotonic clock when the batch left, nanoseconds."""
     clock_id: _builtins.str
@@ -367,6 +368,8 @@ class StreamTicksResponse(_message.Message):
     """The ticks are simulated."""
     snapshot: _builtins.bool
     """This batch is the snapshot that opens the stream."""
+    traceparent: _builtins.str
+    """W3C traceparent of a tick of this batch whose way is traced; empty for nearly all batches."""
     @_builtins.property
     def ticks(self) -> _containers.RepeatedCompositeFieldContainer[Global___Tick]:
         """Ticks in the order of receipt, at most one an asset and venue."""
@@ -385,10 +388,11 @@ class StreamTicksResponse(_message.Message):
         worker: _builtins.str = ...,
         sandbox: _builtins.bool = ...,
         snapshot: _builtins.bool = ...,
+        traceparent: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["clock_id", b"clock_id", "liveness", b"liveness", "sandbox", b"sandbox", "sent_monotonic_ns", b"sent_monotonic_ns", "snapshot", b"snapshot", "ticks", b"ticks", "worker", b"worker"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["clock_id", b"clock_id", "liveness", b"liveness", "sandbox", b"sandbox", "sent_monotonic_ns", b"sent_monotonic_ns", "snapshot", b"snapshot", "ticks", b"ticks", "traceparent", b"traceparent", "worker", b"worker"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

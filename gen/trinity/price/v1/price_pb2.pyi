@@ -497,6 +497,7 @@ class WatchPricesResponse(_message.Message):
     SENT_MONOTONIC_NS_FIELD_NUMBER: _builtins.int
     CLOCK_ID_FIELD_NUMBER: _builtins.int
     SKIPPED_FIELD_NUMBER: _builtins.int
+    TRACEPARENT_FIELD_NUMBER: _builtins.int
     snapshot: _builtins.bool
     """This batch is (a part of) the snapshot that opens the stream."""
     snapshot_complete: _builtins.bool
@@ -511,6 +512,8 @@ class WatchPricesResponse(_message.Message):
     """Names the clock of `sent_monotonic_ns`: processes with the same id share one clock."""
     skipped: _builtins.int
     """Changes that were folded into newer ones for this caller since the last batch."""
+    traceparent: _builtins.str
+    """W3C traceparent of a change of this batch whose way is traced; empty for nearly all batches."""
     @_builtins.property
     def prices(self) -> _containers.RepeatedCompositeFieldContainer[Global___Price]:
         """The prices that changed, in the order of their sequence."""
@@ -531,10 +534,11 @@ class WatchPricesResponse(_message.Message):
         sent_monotonic_ns: _builtins.int = ...,
         clock_id: _builtins.str = ...,
         skipped: _builtins.int = ...,
+        traceparent: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["sent_time", b"sent_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["clock_id", b"clock_id", "epoch", b"epoch", "prices", b"prices", "sent_monotonic_ns", b"sent_monotonic_ns", "sent_time", b"sent_time", "sequence", b"sequence", "skipped", b"skipped", "snapshot", b"snapshot", "snapshot_complete", b"snapshot_complete"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["clock_id", b"clock_id", "epoch", b"epoch", "prices", b"prices", "sent_monotonic_ns", b"sent_monotonic_ns", "sent_time", b"sent_time", "sequence", b"sequence", "skipped", b"skipped", "snapshot", b"snapshot", "snapshot_complete", b"snapshot_complete", "traceparent", b"traceparent"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
