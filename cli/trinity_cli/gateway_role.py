@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,12 +16,15 @@ from fastapi import FastAPI
 from trinity_admission.main import AdmissionPart, admission_part
 from trinity_admission.networks import Networks
 from trinity_cli.gateway_config import GatewayConfig
+from trinity_cli.gateway_sight import GatewaySight
 from trinity_client import PriceBook, PriceClient
 from trinity_client.messages import BookReplica
 from trinity_core.assets import AssetTable, load_assets
 from trinity_http.admitting import Admitting as HttpAdmitting
+from trinity_http.guard import ConnectionGuard
 from trinity_http.live_prices import LivePrices
 from trinity_http.main import make_gateway_app, make_lane, open_upstream_channel
+from trinity_http.metering import HttpMeter
 from trinity_http.prices import PriceAnswers
 from trinity_http.protocol import GuardedHttp
 from trinity_http.proxied import behind_proxy
@@ -78,7 +82,17 @@ async def run(config: GatewayConfig, *, clock: Clock, stopping: asyncio.Event, r
         worker = _Worker(config, admission, assets, clock, stack, identity)
         doors, facts = await worker.open(stopping)
         proxies = Networks(config.bridge.trusted_proxies)
-        await _serve(doors, facts, limits=config.limits, proxies=proxies, stopping=stopping, clock=clock, ready=ready)
+        async with worker.sight.telling(prices=bool(config.price), reports=bool(config.report)):
+            await _serve(
+                doors,
+                facts,
+                limits=config.limits,
+                proxies=proxies,
+                stopping=stopping,
+                clock=clock,
+                ready=ready,
+                sight=worker.sight,
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +124,8 @@ class _Worker:
         self._assets = assets
         self._clock = clock
         self._stack = stack
+        self.sight = GatewaySight(admission, clock=clock)
+        """What the worker tells of itself."""
         self._http = HttpAdmitting(admission.admission)
         self._datagrams = UdpAdmitting(admission.admission, admission.sessions)
 
@@ -131,6 +147,7 @@ class _Worker:
             answers = PriceAnswers(replica, clock=self._clock)
             live = LivePrices(answers=answers, clock=self._clock, standing=lambda: book.connection)
             await self._stack.enter_async_context(book)
+            self.sight.book(book)
             client = await self._stack.enter_async_context(PriceClient(await self._owned(config.price)))
             channels = {PRICE: await self._channel(config.price, "price"), **own}
             if config.webhook:
@@ -143,6 +160,7 @@ class _Worker:
                     answers=answers,
                     live=live,
                     settings=settings,
+                    meter=self.sight.meters.get(name),
                 )
                 lane = make_lane(
                     replica=replica,
@@ -150,6 +168,7 @@ class _Worker:
                     admission=self._admission.admission,
                     clock=self._clock,
                     settings=settings,
+                    made=self.sight.lane,
                 )
                 return _Door(name, app, address, lane)
 
@@ -170,7 +189,10 @@ class _Worker:
         if config.report:
             reports = await self._channel(config.report, "report")
             app = self._app(
-                {REPORT: reports, **own}, ready=self._admission.missing, settings=with_reports(config.bridge)
+                {REPORT: reports, **own},
+                ready=self._admission.missing,
+                settings=with_reports(config.bridge),
+                meter=self.sight.meters.get("reports"),
             )
             endpoints["udp_reports"] = make_report_endpoint(
                 config=config.reports_udp,
@@ -185,6 +207,7 @@ class _Worker:
         for name, endpoint in endpoints.items():
             await self._stack.enter_async_context(endpoint)
             facts[name] = list(endpoint.addresses)
+            self.sight.endpoint(name, endpoint.tally)
         return doors, facts
 
     async def _channel(self, address: str, service: str) -> grpc.aio.Channel:
@@ -205,6 +228,7 @@ class _Worker:
         answers: PriceAnswers | None = None,
         live: LivePrices | None = None,
         settings: GatewaySettings | None = None,
+        meter: HttpMeter | None = None,
     ) -> FastAPI:
         return make_gateway_app(
             channels=channels,
@@ -213,6 +237,7 @@ class _Worker:
             answers=answers,
             live=live,
             settings=settings or self._config.bridge,
+            meter=meter,
         )
 
 
@@ -225,12 +250,14 @@ async def _serve(
     stopping: asyncio.Event,
     clock: Clock,
     ready: Ready,
+    sight: GatewaySight,
 ) -> None:
     """Serve every door until `stopping` is set; `ready` is told `facts` and the doors' addresses once all answer."""
     waiting = len(doors)
 
-    def on_serving(_: object) -> None:
+    def on_serving(door: _Door, guard: ConnectionGuard) -> None:
         nonlocal waiting
+        sight.port(door.name, guard, door.app.state.bridge.core)
         waiting -= 1
         if not waiting:
             ready(facts)
@@ -251,7 +278,7 @@ async def _serve(
                         stopping=stopping,
                         clock=clock,
                         limits=limits,
-                        on_serving=on_serving,
+                        on_serving=partial(on_serving, door),
                         http=door.http,
                         proxies=None if door.name == "privatelink" else proxies,
                     )

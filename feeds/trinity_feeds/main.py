@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 import uuid
@@ -13,6 +14,7 @@ from typing import Any, Final
 from trinity_core.assets import AssetTable, load_assets
 from trinity_core.venues import Venue
 from trinity_feeds.config import FeedsConfig, Mode
+from trinity_feeds.readings import feed_samples
 from trinity_feeds.session import Session, SessionState
 from trinity_feeds.venues import VENUES
 from trinity_feeds.worker import Worker
@@ -21,6 +23,7 @@ from trinity_mesh.config import load
 from trinity_mesh.identity import Identity
 from trinity_mesh.process import Ready, run_process
 from trinity_mesh.server import MeshServer
+from trinity_mesh.telemetry.readings import process_readings
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +63,7 @@ async def run(
         log.warning("sandbox venues: every price of this worker is simulated")
     identity = Identity(config.tls, service=SECTION, clock=clock)
     async with (
+        contextlib.AsyncExitStack() as stack,
         identity,
         worker.quotes,
         MeshServer(
@@ -67,6 +71,7 @@ async def run(
         ) as server,
         asyncio.TaskGroup() as tasks,
     ):
+        stack.enter_context(process_readings().reading(lambda: feed_samples(worker, clock)))
         keeping = tasks.create_task(worker.run(), name="connections")
         await server.set_serving(serving=True)
         await _venues(worker, stopping, clock, config.ready_wait_ms)

@@ -32,6 +32,7 @@ from trinity_http.core import Core
 from trinity_http.docs_page import DocsPage
 from trinity_http.failures import UNFORESEEN
 from trinity_http.live import LiveStreams
+from trinity_http.metering import HttpMeter
 from trinity_http.openapi import openapi_document
 from trinity_http.request import Request
 from trinity_http.resume import Patience, StreamResume
@@ -53,6 +54,7 @@ def create_app(
     patience: Mapping[str, Patience] = MappingProxyType({}),
     live: LiveStreams | None = None,
     ready: Ready = tuple,
+    meter: HttpMeter | None = None,
 ) -> FastAPI:
     """Make the application.
 
@@ -69,6 +71,7 @@ def create_app(
         live: makes some streams in this process.
         patience: how long services of streams may be silent, by full method name; others may for ever.
         ready: asked by GET /readyz.
+        meter: measures what the bridge answers.
 
     Raises ContractError, naming the method, when a rule cannot be served.
     `app.state.bridge` is the Bridge; its `core.stop()` ends open streams before a shutdown.
@@ -84,7 +87,7 @@ def create_app(
         patience=patience,
         live=live,
     )
-    bridge = Bridge(core, local=local)
+    bridge = Bridge(core, local=local, meter=meter)
     app = Gateway(title=settings.title, version=settings.version, docs_url=None, redoc_url=None, openapi_url=None)
     app.state.bridge = bridge
     document = openapi_document(

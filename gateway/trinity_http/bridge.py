@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from trinity_http.answer import Answer, LocalAnswers
 from trinity_http.core import Core
+from trinity_http.metering import HttpMeter
 from trinity_http.payload import ClientGoneError
 from trinity_http.request import Receive, Request, Scope, Send
 from trinity_http.router import Missed, missed_error
 from trinity_http.streams import Streams
 from trinity_http.unary import Unary
 from trinity_http.websocket import Sockets
+from trinity_mesh.telemetry import tracing
 
 
 class Bridge:
     """Serves the routes of one contract over HTTP and WebSocket."""
 
-    def __init__(self, core: Core, *, local: LocalAnswers | None) -> None:
+    def __init__(self, core: Core, *, local: LocalAnswers | None, meter: HttpMeter | None = None) -> None:
         self.core = core
+        self._meter = meter
         self._unary = Unary(core, local=local)
         self._streams = Streams(core)
         self._sockets = Sockets(core)
@@ -27,6 +32,10 @@ class Bridge:
             await self._sockets.answer(scope, receive, send)
             return
         request = Request(scope)
+        if self._meter is not None:
+            send = self._meter.begin(request, send)
+        if tracing.on:
+            send = _traced(request, send)
         try:
             answer = await self._answer(request, receive, send)
         except ClientGoneError:
@@ -47,6 +56,7 @@ class Bridge:
                 return core.cors.options(request, allow)
         if isinstance(found, Missed):
             raise missed_error(found, core.router, request.method, request.raw_path)
+        request.route = found.target.binding.template.source
         call, admitted = await core.admit(request, found.target, "http")
         try:
             if found.target.method.server_streaming:
@@ -54,3 +64,17 @@ class Bridge:
             return await self._unary.answer(request, found, call, admitted, receive)
         finally:
             admitted.close()
+
+
+def _traced(request: Request, send: Send) -> Send:
+    """What to send the answer with while its span is open: from now on to the answer's first byte."""
+    span = tracing.requested(request.method, request.headers)
+
+    async def traced(message: Any) -> None:
+        nonlocal span
+        if span is not None and message["type"] == "http.response.start":
+            ended, span = span, None
+            ended.answered(request.route, message["status"])
+        await send(message)
+
+    return traced

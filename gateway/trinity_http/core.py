@@ -75,6 +75,8 @@ class Core:
         self.cors = Cors(settings)
         self.streams: set[Upstream | LiveStream] = set()
         """Every stream that is open now."""
+        self.streams_refused = 0
+        """Streams that were one too many."""
         self._admission = admission or OpenAdmission()
         self._client_address = ClientAddress(settings.trusted_proxies)
         self._stopping = False
@@ -137,6 +139,7 @@ class Core:
         if self._stopping:
             raise STOPPING
         if len(self.streams) >= self.settings.streams_max:
+            self.streams_refused += 1
             raise TrinityError(
                 Reason.TOO_MANY_STREAMS, "this gateway has as many streams as it takes; try again", retry_after_ms=1_000
             )

@@ -31,9 +31,14 @@ from trinity_http.conditional import same_version, without_body
 from trinity_http.lane_request import plain_request
 from trinity_http.prices import KeptPrice, PriceAnswers
 from trinity_mesh.clock import Clock
+from trinity_mesh.telemetry import switch, tracing
+from trinity_mesh.telemetry.metrics import LATENCY_BOUNDS, Histogram
 
 PLANS_MAX: Final = 16_384
 """Plans kept; when there are more, all are forgotten and made again."""
+
+LOOKED_AT: Final = 64
+"""One of so many answers is timed: a power of two."""
 
 METHOD: Final = "GetPrice"
 
@@ -103,6 +108,10 @@ class Lane:
         self._lines: dict[str, _Lines] = {}
         self.answered = 0
         """Answers given here."""
+        self.look = LOOKED_AT - 1 if switch.counting else -1
+        """An answer is timed when its number and this have no bit in common: one in LOOKED_AT, or none."""
+        self.durations = Histogram(LATENCY_BOUNDS)
+        """Seconds that answers took, of one in LOOKED_AT."""
 
     def plan(self, data: bytes, peer: str) -> Plan | None:
         """What to do about a request in these bytes from `peer`; None where it is not plain, or its key not good."""
@@ -150,7 +159,7 @@ class Lane:
 
     def _make(self, data: bytes, peer: str) -> Plan | None:
         request = plain_request(data)
-        if request is None:
+        if request is None or (tracing.on and b"traceparent:" in data.lower()):
             return None
         address = self._client_address(peer, request.headers)
         found = self._passes.get((request.key, address))

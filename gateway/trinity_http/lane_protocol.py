@@ -56,6 +56,8 @@ class LaneHttp(GuardedHttp):
                     if self.timeout_keep_alive_task is not None:
                         self._unset_keepalive_if_required()
                     self.transport.write(answer)
+                    if not self._lane.answered & self._lane.look:
+                        self._lane.durations.add((self._now_ns() - now_ns) / 1e9)
                     return
                 if plan.fast.over:
                     self._plans.pop(data, None)

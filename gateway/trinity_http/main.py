@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib.resources
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 
 import grpc.aio
@@ -25,6 +25,7 @@ from trinity_http.app import Ready, create_app
 from trinity_http.lane import METHOD, Lane
 from trinity_http.lane_protocol import LaneHttp
 from trinity_http.live_prices import LivePrices
+from trinity_http.metering import HttpMeter
 from trinity_http.prices import SERVICE, PriceAnswers, Replica, price_patience, price_resumes
 from trinity_http.server import HttpProtocol
 from trinity_http.settings import GatewaySettings
@@ -83,6 +84,7 @@ def make_gateway_app(
     answers: PriceAnswers | None = None,
     live: LivePrices | None = None,
     settings: GatewaySettings | None = None,
+    meter: HttpMeter | None = None,
 ) -> FastAPI:
     """One port of our own gateway: every call needs a key, and every answer is counted.
 
@@ -95,6 +97,7 @@ def make_gateway_app(
         answers: answers the plain GetPrice in this process.
         live: makes streams of prices in this process.
         settings: bounds and what is forwarded.
+        meter: measures what the bridge answers.
     """
     return create_app(
         descriptor_set=own_contract(),
@@ -107,6 +110,7 @@ def make_gateway_app(
         patience=price_patience(),
         live=live,
         ready=ready,
+        meter=meter,
     )
 
 
@@ -117,6 +121,7 @@ def make_lane(
     admission: Judge,
     clock: Clock,
     settings: GatewaySettings | None = None,
+    made: Callable[[Lane], object] = lambda _: None,
 ) -> HttpProtocol:
     """The HTTP protocol of a port that serves prices, with the fast lane before it; for `serve_http(http=…)`.
 
@@ -126,6 +131,7 @@ def make_lane(
         admission: this process's, as the application's `admitting` has it.
         clock: the machine's.
         settings: the application's.
+        made: is told the lane, for its counts.
     """
     method = price_service_pb2.DESCRIPTOR.services_by_name["PriceService"].methods_by_name[METHOD]
     lane = Lane(
@@ -136,4 +142,5 @@ def make_lane(
         scopes=tuple(method.GetOptions().Extensions[options_pb2.method].scopes),
         clock=clock,
     )
+    made(lane)
     return partial(LaneHttp, lane=lane)

@@ -18,7 +18,17 @@ TRAILERS: Final = "http.response.trailers"
 class Request:
     """What an ASGI scope says, taken apart once."""
 
-    __slots__ = ("address", "headers", "http_version", "method", "query", "raw_path", "request_id", "takes_trailers")
+    __slots__ = (
+        "address",
+        "headers",
+        "http_version",
+        "method",
+        "query",
+        "raw_path",
+        "request_id",
+        "route",
+        "takes_trailers",
+    )
 
     def __init__(self, scope: Scope) -> None:
         headers: dict[bytes, bytes] = {}
@@ -35,6 +45,8 @@ class Request:
         self.http_version: str = scope.get("http_version", "1.1")
         self.takes_trailers: bool = TRAILERS in scope.get("extensions", ())
         """The server can send trailers after the body."""
+        self.route = ""
+        """Template of the path, once it is known which one serves it."""
         given = headers.get(b"x-request-id")
         self.request_id = (
             given.decode("ascii") if given is not None and _REQUEST_ID.fullmatch(given) else os.urandom(16).hex()

@@ -74,6 +74,8 @@ class Tally:
         """Datagrams sent."""
         self.bytes_in = 0
         self.bytes_out = 0
+        self.busy_ns = 0
+        """Time from the receipt of batches to their replies."""
         self.looked_up = 0
         """Questions whose answer was not at hand and was asked for."""
         self.dropped: dict[Drop, int] = dict.fromkeys(Drop, 0)

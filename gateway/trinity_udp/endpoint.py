@@ -147,6 +147,7 @@ class Endpoint:
                 self._unsent(reply, reason)
             tally.replied += put
             tally.bytes_out += bytes_out
+        tally.busy_ns += self._clock.monotonic_ns() - mono_ns
 
     def _look_up(self, bound: socket.socket, deferred: Deferred[Any], address: Address) -> None:
         self.tally.looked_up += 1

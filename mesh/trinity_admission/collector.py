@@ -52,10 +52,17 @@ class Collector:
         self._failing = False
         self.leading = False
         """This process collects for all of the host."""
+        self.good_ns = clock.monotonic_ns()
+        """When the last attempt ended well."""
         self.files_done = 0
         """Files of ended processes that were recorded completely."""
         self.failures = 0
         """Attempts that the usage service did not answer well."""
+
+    @property
+    def files(self) -> int:
+        """Files that this process reads, because not all that is counted in them need be recorded yet."""
+        return len(self._recordings)
 
     async def __aenter__(self) -> Self:
         self._task = asyncio.create_task(self._run())
@@ -114,6 +121,7 @@ class Collector:
         if self._failing:
             log.info("the usage service takes what was counted again")
         self._failing = False
+        self.good_ns = self._clock.monotonic_ns()
         self._backoff.succeeded()
         return True
 

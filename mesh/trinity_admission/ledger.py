@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 
 Kind = tuple[str, int, str, str, int]
 """Key id, transport, method, asset, outcome."""
+Answered = tuple[int, str, str, int]
+"""Transport, method, asset, outcome."""
 
 _TIDY_S: Final = 0.1
 _NOWHERE: Final = memoryview(b"").cast("Q")
@@ -64,6 +66,7 @@ class Ledger:
         self._bound: dict[LedgerFile, set[Slot]] = {}
         self._to_sweep: list[LedgerFile] = []
         self._swept_hour = 0
+        self._past: dict[Answered, int] = {}
         self._files = LedgerFiles(config, spool=spool, clock=clock)
         self._disk = LedgerDisk(config, files=lambda: self._files.held, clock=clock)
         self._tidying: asyncio.Task[None] | None = None
@@ -105,6 +108,20 @@ class Ledger:
     def incarnations(self) -> tuple[str, ...]:
         """Names of the files in which something may be counted now."""
         return tuple(file.layout.incarnation for file in self._files.held)
+
+    @property
+    def slots(self) -> int:
+        """Counters in use now."""
+        return sum(map(len, self._bound.values()))
+
+    def totals(self) -> dict[Answered, int]:
+        """What was counted since the start, the answers of all keys together: read from the counters themselves."""
+        totals = dict(self._past)
+        for bound in self._bound.values():
+            for slot in bound:
+                answered = slot.kind[1:]
+                totals[answered] = totals.get(answered, 0) + slot.cells[slot.index]
+        return totals
 
     @property
     def refused(self) -> int:
@@ -212,6 +229,8 @@ class Ledger:
     def _release(self, slot: Slot) -> None:
         if slot.file is not None:
             self._bound[slot.file].discard(slot)
+            answered = slot.kind[1:]
+            self._past[answered] = self._past.get(answered, 0) + slot.cells[slot.index]
         slot.file, slot.cells, slot.index = None, _NOWHERE, 0
         slot.from_ns = slot.until_ns = 0
 

@@ -25,6 +25,7 @@ from trinity_admission.key_watch import KeyWatch
 from trinity_admission.keyring import Keyring
 from trinity_admission.ledger import Ledger
 from trinity_admission.quota_leases import Leases
+from trinity_admission.readings import admission_samples
 from trinity_admission.recording import record_by
 from trinity_admission.shared_state import SharedState
 from trinity_admission.udp_sessions import UdpSessions, own_window
@@ -32,6 +33,7 @@ from trinity_mesh.channels import open_channel
 from trinity_mesh.clock import Clock, clock_id
 from trinity_mesh.identity import Identity
 from trinity_mesh.secrets_file import MeshSecrets, load_secrets
+from trinity_mesh.telemetry.readings import process_readings
 
 log = logging.getLogger(__name__)
 
@@ -132,7 +134,7 @@ async def admission_part(
             sessions_max=config.udp_sessions_max,
             window_of=own_window if shared is None else shared.window_of,
         )
-        yield AdmissionPart(
+        part = AdmissionPart(
             admission=admission,
             sessions=sessions,
             keyring=keyring,
@@ -142,6 +144,8 @@ async def admission_part(
             collector=collector,
             ready_wait_s=config.ready_wait_ms / 1_000,
         )
+        stack.enter_context(process_readings().reading(lambda: admission_samples(part, clock)))
+        yield part
 
 
 def _shared(config: AdmissionConfig, clock: Clock) -> SharedState | None:

@@ -11,8 +11,10 @@ import grpc.aio
 from trinity_admission.collector import Collector
 from trinity_admission.ledger import Ledger
 from trinity_admission.ledger_config import CollectorConfig, LedgerConfig
+from trinity_admission.readings import ledger_samples
 from trinity_admission.recording import record_by
 from trinity_mesh.clock import Clock
+from trinity_mesh.telemetry.readings import process_readings
 
 
 @asynccontextmanager
@@ -26,7 +28,8 @@ async def metering(
     """
     record = record_by(channel, timeout_ms=collector.timeout_ms)
     async with (
-        Collector(collector, spool=spool, record=record, clock=clock),
+        Collector(collector, spool=spool, record=record, clock=clock) as collecting,
         Ledger(ledger, spool=spool, clock=clock) as counting,
     ):
-        yield counting
+        with process_readings().reading(lambda: ledger_samples(counting, collecting, clock)):
+            yield counting

@@ -21,6 +21,7 @@ from trinity_mesh.config import load
 from trinity_mesh.identity import Identity
 from trinity_mesh.process import Ready, run_process
 from trinity_mesh.server import MeshServer, ServerLimits
+from trinity_mesh.telemetry.readings import process_readings
 from trinity_price.config import PriceConfig
 from trinity_price.feed import Feed
 from trinity_price.lookup import Lookup
@@ -28,6 +29,7 @@ from trinity_price.mirroring import Mirroring
 from trinity_price.publication import Publication
 from trinity_price.quick import QuickPrices
 from trinity_price.quotes import Quotes
+from trinity_price.readings import price_samples
 from trinity_price.servicer import PriceServicer, service
 from trinity_price.wall import AnchoredWall
 from trinity_price.watching import Watching
@@ -54,7 +56,13 @@ async def run(
     snapshot is in the book, or `ready_wait_ms` have passed. `assets` defaults to the table of
     trinity_core. Raises TrinityError when the address cannot be bound.
     """
-    part = PricePart(config, clock=clock, assets=assets or load_assets())
+    table = assets or load_assets()
+    part = PricePart(config, clock=clock, assets=table)
+    with process_readings().reading(lambda: price_samples(part, assets=table, clock=clock)):
+        await _serve(part, stopping, ready)
+
+
+async def _serve(part: PricePart, stopping: asyncio.Event, ready: Ready) -> None:
     async with part.serving() as server, part.public() as public:
         await _either(part.synced.wait(), stopping.wait())
         for each in (server, public):

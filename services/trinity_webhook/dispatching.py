@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping
 from typing import Any, Final, TypeVar
 
@@ -100,6 +101,8 @@ class Dispatcher:
         self._paused = False
         self.attempts = 0
         """Attempts made."""
+        self.outcomes: Counter[tuple[DeliveryClass, Outcome]] = Counter()
+        """The same, by class and what became of them."""
 
     @property
     def in_flight(self) -> int:
@@ -301,6 +304,7 @@ class Dispatcher:
         finally:
             lane.in_flight -= 1
         self.attempts += 1
+        self.outcomes[delivery.kind, sent.outcome] += 1
         lane.told(sent, self._clock.monotonic_ns(), began_ns=began_ns)
         delivered = sent.outcome is Outcome.DELIVERED
         try:

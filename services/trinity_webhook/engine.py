@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
@@ -80,6 +80,7 @@ class Engine:
         self._parts = parts
         clock, self._clock = parts.clock, parts.clock
         self._lanes: dict[str, Lane] = {}
+        self._pushes: Counter[tuple[DeliveryClass, Outcome]] = Counter()
         self._has_udp = asyncio.Event()
         self.ticks = TickDesk(
             courier=parts.courier,
@@ -138,6 +139,11 @@ class Engine:
     def lanes(self) -> Mapping[str, Lane]:
         """Endpoints that are seen to."""
         return self._lanes
+
+    @property
+    def outcomes(self) -> Mapping[tuple[DeliveryClass, Outcome], int]:
+        """Attempts by class and what became of them; one of a batch of ticks is one."""
+        return self._pushes + self.dispatcher.outcomes
 
     @property
     def signed(self) -> int:
@@ -220,6 +226,7 @@ class Engine:
         return ticks, alerts
 
     def _pushed(self, pushed: Pushed) -> None:
+        self._pushes[DeliveryClass.TICK, pushed.sent.outcome] += 1
         delivered = pushed.sent.outcome is Outcome.DELIVERED
         try:
             self._parts.counts.count(

@@ -32,6 +32,7 @@ from trinity_mesh.config import ConfigError, load
 from trinity_mesh.identity import Identity
 from trinity_mesh.process import Ready, run_process
 from trinity_mesh.secrets_file import MeshSecrets, load_secrets
+from trinity_mesh.telemetry.readings import process_readings
 from trinity_storage.account_statements import CHANNEL as ACCOUNTS
 from trinity_storage.notices import Notices
 from trinity_storage.postgres import Postgres
@@ -40,6 +41,7 @@ from trinity_storage.webhooks import CHANNEL, PostgresWebhooks
 from trinity_webhook.counting import DeliveryCounts
 from trinity_webhook.engine import Engine, EngineParts
 from trinity_webhook.pricing import change_of_message
+from trinity_webhook.readings import webhook_samples
 from trinity_webhook.registering import Answering
 from trinity_webhook.senders import Opened, opened_senders
 from trinity_webhook.signing import Signing
@@ -71,7 +73,11 @@ async def run(
     if not config.postgres.url:
         raise ConfigError("settings of webhook_worker: postgres.url is needed")
     secret = load_secrets(Path(config.secrets_file))
-    async with worker(config, clock=clock, secret=secret, senders=senders, retry=retry) as engine:
+    async with (
+        contextlib.AsyncExitStack() as stack,
+        worker(config, clock=clock, secret=secret, senders=senders, retry=retry) as engine,
+    ):
+        stack.enter_context(process_readings().reading(lambda: webhook_samples(engine)))
         working = asyncio.create_task(engine.run(stopping))
         try:
             held = asyncio.create_task(engine.holding.held.wait())
