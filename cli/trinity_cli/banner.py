@@ -25,6 +25,8 @@ def banner(facts: Mapping[str, Any], seconds: float) -> str:
         lines.append(f"  gRPC      {name:<8} {address}")
     if "grpc_public" in facts:
         lines.append(f"  gRPC      with a key, prices: {facts['grpc_public']}")
+    if facts.get("metrics"):
+        lines.append(f"  metrics   http://{facts['metrics']}/metrics  (`trinity top` shows them)")
     if "edge" in facts:
         where, more = edge_lines(facts["edge"], key)
         lines += where

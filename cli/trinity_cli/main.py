@@ -34,6 +34,7 @@ COMMANDS: Mapping[str, Entry] = MappingProxyType(
         "watch": Entry("trinity_cli.watch:watch", "Follow prices as they change."),
         "explain": Entry("trinity_cli.explain:explain", "Show every input of a price, and who was left out and why."),
         "venues": Entry("trinity_cli.venues:venues", "Show the connections to the exchanges."),
+        "top": Entry("trinity_cli.top:top", "Show what the mesh is doing, live."),
         "udp": Entry("trinity_cli.udp:udp", "Ask for prices, or the totals of a key, over UDP."),
         "check": Entry("trinity_cli.check:check", "Say whether the mesh is reachable and sane."),
         "certs": Entry("trinity_cli.certs:certs", "Make certificates for a mesh of several hosts."),

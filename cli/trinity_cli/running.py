@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import os
 import signal
 import socket
@@ -19,6 +20,7 @@ from trinity_cli.banner import banner
 from trinity_cli.database import NEED_DATABASE, Database
 from trinity_cli.edge import EdgeSettings, edge_facts, edge_spec, take_edge_ports
 from trinity_cli.exits import Exit
+from trinity_cli.mesh_sight import SUPERVISOR, MeshSight, environ_of, metrics_address
 from trinity_cli.modes import Part
 from trinity_cli.plan import Places, Venues, roles, spec_of
 from trinity_cli.ports import HeldPort, find_udp, hold_tcp
@@ -30,7 +32,12 @@ from trinity_mesh.process import write_json
 from trinity_mesh.secrets_file import make_secrets
 from trinity_mesh.socketdir import socket_dir
 from trinity_mesh.supervise import Event, State, Supervisor
+from trinity_mesh.telemetry.config import TelemetryConfig
+from trinity_mesh.telemetry.logs import log_to_stderr
+from trinity_mesh.telemetry.running import SECTION
 from trinity_storage.resolve import StorageConfig, Store, resolve_postgres, resolve_valkey
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +59,8 @@ class MeshSettings:
     venues: Venues
     seed: int
     ready_file: Path | None
+    unattended: bool = False
+    """It runs as a service does, and logs so."""
     abroad: Abroad = field(default_factory=Abroad)
     """Other machines of its mesh."""
     env: str | None
@@ -100,7 +109,8 @@ async def run_mesh(
     asks for them; or none. Raises TrinityError and ConfigError for what stands in the way of a start.
     """
     clock = SystemClock()
-    progress = Progress(quiet=as_json, clock=clock)
+    config = load(TelemetryConfig, section=SECTION, values={}, environ=environ)
+    progress = Progress(quiet=as_json, clock=clock, as_lines=_logs_lines(settings, config))
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -111,20 +121,20 @@ async def run_mesh(
     with contextlib.ExitStack() as held:
         ports = _ports(settings, held)
         sockets = socket_dir(settings.data_dir, environ=environ)
-        config = load(StorageConfig, section="storage", values={}, environ=environ)
+        storage = load(StorageConfig, section="storage", values={}, environ=environ)
         where: dict[str, Any] = {"data_dir": settings.data_dir, "socket_dir": sockets, "environ": environ}
         stores: dict[str, Store] = {}
         if settings.has_stores:
             postgres, valkey = await asyncio.gather(
-                resolve_postgres(config=config, clock=clock, on_note=progress.note, **where),
-                resolve_valkey(config=config, on_note=progress.note, **where),
+                resolve_postgres(config=storage, clock=clock, on_note=progress.note, **where),
+                resolve_valkey(config=storage, on_note=progress.note, **where),
             )
             stores = {"postgres": postgres, "valkey": valkey}
         edge = None if settings.edge is None else take_edge_ports(settings.edge, settings.host, held)
         urls = {name: store.url for name, store in stores.items()}
         places = _places(settings, ports, sockets, urls, proxies=(edge.source,) if edge else ())
         secret = make_secrets(places.secrets_file)
-        database = Database(config.postgres, url=places.postgres_url, keys=keys, pepper=secret.pepper, clock=clock)
+        database = Database(storage.postgres, url=places.postgres_url, keys=keys, pepper=secret.pepper, clock=clock)
         plan = roles(
             places,
             parts=settings.parts,
@@ -135,11 +145,13 @@ async def run_mesh(
             env=settings.env,
         )
         specs = [store.spec for store in stores.values() if store.spec is not None]
+        told = {role.name: metrics_address(sockets, role.name) for role in plan}
+        sight = MeshSight(told, config=config, clock=clock)
         specs += [
             spec_of(
                 role,
                 data_dir=settings.data_dir,
-                environ=dict(environ),
+                environ=environ_of(environ, process=role.name, address=told[role.name]),
                 before_start=database.prepare if role.name in NEED_DATABASE else None,
             )
             for role in plan
@@ -166,24 +178,42 @@ async def run_mesh(
             on_event=on_event,
             echo=_to_stderr if settings.logs == "stderr" else None,
         )
-        starting = asyncio.create_task(supervisor.start())
-        await _until_stopped(supervisor, starting, stopping, progress, teller, as_json=as_json)
+        async with sight.telling() as facts["metrics"]:
+            starting = asyncio.create_task(supervisor.start())
+            await _until_stopped(supervisor, starting, stopping, progress, teller, sight, as_json=as_json)
     return Exit.OK
 
 
 class Progress:
     """Tells of the start and of what happens later, on stderr."""
 
-    def __init__(self, *, quiet: bool, clock: Clock) -> None:
-        self._quiet = quiet
+    def __init__(self, *, quiet: bool, clock: Clock, as_lines: bool = False) -> None:
+        """`quiet` says nothing; `as_lines` says it as JSON lines, as services log."""
+        self._quiet = quiet and not as_lines
+        self._as_lines = as_lines
+        if as_lines:
+            log_to_stderr(SUPERVISOR, form="json")
         self._clock = clock
         self._began_ns = clock.monotonic_ns()
         self.ready = False
 
     def say(self, text: str) -> None:
         """One line."""
-        if not self._quiet:
+        if self._as_lines:
+            log.info("%s", text.strip())
+        elif not self._quiet:
             print(text, file=sys.stderr, flush=True)
+
+    def ready_now(self, facts: Mapping[str, Any]) -> None:
+        """Everything serves. Log lines say where; a banner shows keys, which have no place in a log."""
+        self.ready = True
+        if self._as_lines:
+            where = {
+                name: facts[name] for name in ("http", "reports", "udp", "udp_reports", "metrics") if name in facts
+            }
+            self.say(f"ready in {self.elapsed_s():.1f} s: {where}")
+        else:
+            self.say(banner(facts, self.elapsed_s()))
 
     def note(self, text: str) -> None:
         """One line of detail."""
@@ -202,12 +232,20 @@ class Progress:
             self.say(f"  {event.name:<16}is back")
 
 
+def _logs_lines(settings: MeshSettings, config: TelemetryConfig) -> bool:
+    """Whether the supervisor logs like a service: always where the settings say so, else where nobody looks on."""
+    if config.log_form == "auto":
+        return settings.unattended and not sys.stderr.isatty()
+    return config.log_form == "json"
+
+
 async def _until_stopped(
     supervisor: Supervisor,
     starting: asyncio.Task[None],
     stopping: asyncio.Event,
     progress: Progress,
     teller: _ReadyFiles,
+    sight: MeshSight,
     *,
     as_json: bool,
 ) -> None:
@@ -217,12 +255,12 @@ async def _until_stopped(
     try:
         if starting.done():
             starting.result()
-            progress.ready = True
             teller.write(supervisor)
             if as_json:
                 teller.print()
-            progress.say(banner(teller.facts, progress.elapsed_s()))
-            await stopped
+            progress.ready_now(teller.facts)
+            async with sight.writing():
+                await stopped
         progress.say("trinity: stopping")
     finally:
         for task in (stopped, starting):

@@ -87,6 +87,7 @@ def serve(
         data_dir=data_dir.absolute(),
         secrets_file=None if secrets_file is None else secrets_file.absolute(),
         env=None,
+        unattended=True,
         abroad=abroad,
         **options,
     )

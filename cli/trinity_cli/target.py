@@ -24,6 +24,7 @@ _WORDS = {
     "udp": "the UDP gateway",
     "udp_reports": "the UDP gateway's port for reports",
     "http": "the HTTP gateway",
+    "metrics": "the metrics",
 }
 _START = "`trinity up` starts a mesh; --address or --ready-file names one that runs elsewhere"
 
@@ -54,6 +55,8 @@ class Target:
     """"host:port" or "[host]:port"."""
     udp_reports: str = ""
     """Likewise, of totals."""
+    metrics: str = ""
+    """"host:port" or "unix:/path" of the metrics of all processes."""
     edge: str = ""
     """Address of TLS at the edge."""
     edge_host: str = ""
@@ -128,6 +131,8 @@ def resolve(part: str, address: str | None, ready_file: Path | None, environ: Ma
             return Target(origin, account=backends)
         if part == "webhook":
             return Target(origin, webhook=backends)
+        if part == "metrics":
+            return Target(origin, metrics=addresses[0])
         if part == "report":
             return Target(origin, report=backends)
         return Target(origin, price=backends)
@@ -164,6 +169,7 @@ def read_ready(path: Path) -> Target:
             reports=value.get("reports", ""),
             udp=value.get("udp", ""),
             udp_reports=value.get("udp_reports", ""),
+            metrics=value.get("metrics", ""),
             edge=edge.get("https", ""),
             edge_host=edge.get("hosts", {}).get("prices", ""),
             edge_ca=edge.get("ca", ""),
