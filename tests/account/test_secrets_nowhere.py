@@ -17,6 +17,7 @@ from urllib.parse import quote
 import asyncpg
 import httpx
 import pytest
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from account.small_account import SECRETS
 from account.tenant_stage import World, a_world
@@ -28,6 +29,9 @@ from trinity.account.v1 import account_pb2
 from trinity.report.v1 import report_pb2
 from trinity_core.udp_mac import signed_line
 from trinity_mesh.clock import SystemClock
+from trinity_mesh.telemetry import tracing
+from trinity_mesh.telemetry.config import TraceConfig
+from trinity_mesh.telemetry.readings import process_readings
 from trinity_storage.valkey import Valkey, ValkeyConfig
 from trinity_udp.admitting import Admitting as Doors
 from trinity_udp.config import UdpConfig
@@ -268,7 +272,7 @@ async def endpoint_of(world: World) -> AsyncIterator[Endpoint]:
 
 
 async def test_no_secret_is_found_anywhere_however_keys_and_sessions_are_used_and_misused(
-    database_url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    database_url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture, request: pytest.FixtureRequest
 ) -> None:
     for name in ("httpx", "httpcore"):
         # The test's own client.
@@ -276,6 +280,9 @@ async def test_no_secret_is_found_anywhere_however_keys_and_sessions_are_used_an
     # Last, since each call sets what is heard at all.
     caplog.set_level(logging.DEBUG)
     heard = Heard()
+    exporter = InMemorySpanExporter()
+    tracing.begin(TraceConfig(ratio=1), service="test", exporter=exporter)
+    request.addfinalizer(tracing.end)
     for name in ("pepper", "udp_master", "cursor"):
         heard.bytes_of(name, getattr(SECRETS, name))
     with ValkeyServer() as server:
@@ -363,6 +370,9 @@ async def test_no_secret_is_found_anywhere_however_keys_and_sessions_are_used_an
             heard.add("files", files(world.folder))
         heard.add("the database", await database(database_url))
         heard.add("the cache", await cache(server.url))
+    heard.add("metrics", process_readings().exposition())
+    for span in exporter.get_finished_spans():
+        heard.add("traces", span.to_json())
     for record in caplog.records:
         heard.add("logs", f"{record.getMessage()} {record.exc_text or ''} {record.args}")
     heard.add("logs", caplog.text)
@@ -372,5 +382,14 @@ async def test_no_secret_is_found_anywhere_however_keys_and_sessions_are_used_an
     for place in ("the database", "the cache", "HTTP answers"):
         assert key_id in heard.places[place], place
     assert hashlib.sha256(b"").digest() not in heard.places["the database"]
-    assert set(heard.places) >= {"HTTP answers", "gRPC answers", "UDP answers", "counts", "files", "logs"}
+    assert set(heard.places) >= {
+        "HTTP answers",
+        "gRPC answers",
+        "UDP answers",
+        "counts",
+        "files",
+        "logs",
+        "metrics",
+        "traces",
+    }
     assert heard.found() == []
