@@ -15,9 +15,10 @@ import os
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from _lane_process import LOAD_CORE, PeerError, asked, running
@@ -51,6 +52,7 @@ class Mesh:
         self.http_port = _port(facts["http"])
         self.udp_port = _port(facts["udp"])
         self.price_address = str(facts["grpc"]["price"])
+        self.metrics = str(facts["metrics"])
 
     def pids(self, part: str) -> list[int]:
         """The processes of a part: "gateway" or "price"."""
@@ -116,7 +118,7 @@ def binary_pattern(session_id: str) -> bytes:
 
 
 @contextlib.contextmanager
-def our_mesh(folder: Path) -> Iterator[Mesh]:
+def our_mesh(folder: Path, environ: Mapping[str, str] = MappingProxyType({})) -> Iterator[Mesh]:
     """The whole mesh on the load's core; whoever measures a part of it moves that part. Ended afterwards."""
     ready = folder / "ready.json"
     words = (
@@ -128,7 +130,7 @@ def our_mesh(folder: Path) -> Iterator[Mesh]:
     # Stores of the environment are somebody's: this mesh has its own.
     for name in [name for name in os.environ if name.startswith("TRINITY_")]:
         del os.environ[name]
-    with running(words, core=LOAD_CORE, log=log, environ=ENVIRON, ready=ready.exists):
+    with running(words, core=LOAD_CORE, log=log, environ={**ENVIRON, **environ}, ready=ready.exists):
         yield Mesh(json.loads(ready.read_text("utf-8")))
 
 
