@@ -28,10 +28,11 @@ ROOT = Path(__file__).resolve().parent.parent
 PROTOS = ROOT / "protos"
 GEN = ROOT / "gen"
 INCLUDE = ROOT / ".proto-include"
-# The only foreign contracts ours import; everything else in google/ comes with protoc and buf.
+# The only foreign contracts ours import, and the one that clients read errors by; everything else in google/ comes with
+# protoc and buf.
 FOREIGN = {
     google.api: ("annotations.proto", "field_behavior.proto", "http.proto", "httpbody.proto"),
-    google.rpc: ("status.proto",),
+    google.rpc: ("error_details.proto", "status.proto"),
 }
 
 
