@@ -2,7 +2,7 @@
 
 import { connect, createServer, type AddressInfo, type Socket } from "node:net";
 
-/** Stands before "host:port"; what runs through it may be TLS or not. */
+/** Stands before "host:port" or "unix:/path"; what runs through it may be TLS or not. */
 export class CuttingProxy {
   readonly #open = new Set<Socket>();
   readonly #server;
@@ -11,7 +11,9 @@ export class CuttingProxy {
 
   private constructor(address: string) {
     const colon = address.lastIndexOf(":");
-    const place = { host: address.slice(0, colon), port: Number(address.slice(colon + 1)) };
+    const place = address.startsWith("unix:")
+      ? { path: address.slice("unix:".length) }
+      : { host: address.slice(0, colon), port: Number(address.slice(colon + 1)) };
     this.#server = createServer((near) => {
       const far = connect(place);
       for (const [one, other] of [[near, far], [far, near]] as const) {

@@ -64,7 +64,7 @@ function connectionTo(way: Way, address = way.address): Connection {
 test("there is a mesh to test against", { skip: told === undefined }, () => assert.ok(mesh.ways.length > 0));
 
 for (const way of mesh.ways) {
-  describe(way.name, LIMIT, () => {
+  describe(way.name, () => {
     const connection = connectionTo(way.price);
     const prices = new PriceClient(connection);
     const reports = connectionTo(way.report);
@@ -104,7 +104,7 @@ for (const way of mesh.ways) {
       assert.equal(new Set(assets).size, 150);
     });
 
-    test("an error has its reason, its facts, its request and when to try again", async () => {
+    test("an error has its reason, its facts, its fields and its request", async () => {
       await assert.rejects(prices.get("BTX"), (error: unknown) => {
         assert.ok(error instanceof TrinityError);
         assert.deepEqual([error.reason, error.code], ["UNKNOWN_ASSET", Code.NOT_FOUND]);
@@ -118,16 +118,7 @@ for (const way of mesh.ways) {
         assert.deepEqual(error.violations.map(({ field }) => field), ["max_age"]);
         return true;
       });
-      for await (const { asset, listings } of prices.assets()) {
-        if (listings.length >= 6) continue;
-        await assert.rejects(prices.get(asset, { minSources: 6 }), (error: unknown) => {
-          assert.ok(error instanceof TrinityError);
-          assert.deepEqual([error.reason, error.code], ["TOO_FEW_SOURCES", Code.UNAVAILABLE]);
-          assert.ok((error.retryAfterMs ?? 0) > 0);
-          return true;
-        });
-        break;
-      }
+      await assert.rejects(prices.get("BTC", { source: "kraken", method: Method.VWAP }), { reason: "INVALID_FIELD" });
     });
 
     test("a deadline is kept to and a call can be given up", async () => {
@@ -138,17 +129,17 @@ for (const way of mesh.ways) {
       await assert.rejects(answer, { reason: "CANCELLED" });
     });
 
-    test("a book follows, and resumes where it was after its connection was cut", async () => {
+    test("a book follows, and resumes where it was after its connection was cut", LIMIT, async ({ signal }) => {
       const proxy = await CuttingProxy.before(way.price.address);
       const link = connectionTo(way.price, proxy.address);
       const book = new PriceBook(link, { assets: ["BTC", "ETH", "SOL"] });
       try {
-        await book.ready(AbortSignal.timeout(20_000));
+        await book.ready(AbortSignal.timeout(LIMIT.timeout));
         const before = book.status;
         assert.deepEqual([...book.views.keys()].sort(), ["BTC", "ETH", "SOL"]);
         assert.ok([State.FRESH, State.DIVERGENT].includes(book.get("BTC")?.state ?? State.UNSPECIFIED));
         let newest = 0n;
-        for await (const change of book.changes()) {
+        for await (const change of book.changes({ signal })) {
           assert.match(change.price, PRICE);
           if (proxy.cuts === 0 && change.sequence > before.sequence) {
             proxy.cut();
@@ -170,7 +161,7 @@ for (const way of mesh.ways) {
     test("without news a price loses its freshness, whatever the connection says", async () => {
       const link = connectionTo(way.price);
       const book = new PriceBook(link, { assets: ["BTC"] });
-      await book.ready(AbortSignal.timeout(20_000));
+      await book.ready(AbortSignal.timeout(LIMIT.timeout));
       book.close();
       link.close();
       const view = book.get("BTC") as PriceView;
@@ -179,14 +170,14 @@ for (const way of mesh.ways) {
       assert.ok(view.ageMs >= 0 && view.ageMs < 60_000);
     });
 
-    test("usage is read: what was answered to the key, listed and summed", async () => {
+    test("usage is read: what was answered to the key, listed and summed", LIMIT, async ({ signal }) => {
       const usage = new UsageClient(reports);
       // Counts are told to the usage service a few times a second.
       for (;;) {
         const sums = await usage.summarize({ groupBy: [GroupBy.METHOD] });
         assert.equal(sums.billed, sums.sums.reduce((sum, each) => sum + each.billed, 0n));
         if (sums.sums.some((each) => each.group[0] === "ExplainPrice" && each.billed > 0n)) break;
-        await sleep(50);
+        await sleep(50, undefined, { signal });
       }
       let rows = 0;
       for await (const row of usage.list({ methods: ["ExplainPrice"], pageSize: 1 })) {
