@@ -43,6 +43,25 @@ class PolyglotMesh:
         return str(json.loads((self.mesh.data_dir / "run" / f"{process}.ready.json").read_text())[name])
 
 
+CHANGES = 5
+"""Changes that an example prints before it ends."""
+
+_VARIABLES = {
+    "address": "ADDRESS",
+    "apiKey": "KEY",
+    "ca": "CA",
+    "cert": "CERT",
+    "key": "CERT_KEY",
+    "serverName": "SERVER_NAME",
+}
+
+
+def example_environ(way: dict[str, str]) -> dict[str, str]:
+    """The environment that sends an example one way."""
+    given = {f"TRINITY_{_VARIABLES[name]}": value for name, value in way.items() if name != "name"}
+    return {**os.environ, **given, "TRINITY_CHANGES": str(CHANGES)}
+
+
 def make_certificates(folder: Path) -> CertificateFolder:
     """A CA, and a certificate for every part of a mesh."""
     made = CertificateFolder(folder)

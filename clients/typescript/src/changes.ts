@@ -8,6 +8,7 @@ export class Changes {
   #waiting = new Map<string, PriceView>();
   #wake: (() => void) | undefined;
   #ended = false;
+  readonly #stop = (): void => this.#wake?.();
 
   /** `wanted` are ids in upper case; undefined for all. */
   constructor(wanted: ReadonlySet<string> | undefined) {
@@ -40,8 +41,9 @@ export class Changes {
     if (this.#waiting.size === 0 && !this.#ended && signal?.aborted !== true) {
       await new Promise<void>((resolve) => {
         this.#wake = resolve;
-        signal?.addEventListener("abort", () => resolve(), { once: true });
+        signal?.addEventListener("abort", this.#stop);
       });
+      signal?.removeEventListener("abort", this.#stop);
       this.#wake = undefined;
     }
     const taken = [...this.#waiting.values()];

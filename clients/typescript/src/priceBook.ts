@@ -133,7 +133,7 @@ export class PriceBook {
   get status(): BookStatus {
     const { epoch, sequence, skipped, replacements, transitNs, opening } = this.#replica;
     return {
-      connected: this.#stream !== undefined && !opening,
+      connected: this.#stream !== undefined && !opening && !this.#closing.signal.aborted,
       streams: this.#streams,
       failures: this.#failures,
       detail: this.#detail,
@@ -213,7 +213,9 @@ export class PriceBook {
   }
 
   #failed(error: unknown, signal: AbortSignal): void {
-    if (signal.aborted) {
+    if (this.#closing.signal.aborted) {
+      this.#detail = "the book was closed";
+    } else if (signal.aborted) {
       this.#detail = `nothing came for ${Number(this.#patienceNs) / 1e9} s`;
     } else if (error instanceof TrinityError) {
       this.#detail = error.message;

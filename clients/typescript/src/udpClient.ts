@@ -7,7 +7,7 @@
  *     client.close();
  *
  * Every try is a datagram with a sequence of its own, so that one that was answered is never answered twice. What is
- * not signed by the session's key is no answer. One asset a question: several take a cookie, see docs/udp.md.
+ * not signed by the session's key is no answer. One asset a question; docs/udp.md tells how to ask for several.
  */
 
 import { randomBytes } from "node:crypto";

@@ -56,6 +56,7 @@ function connectionTo(way: Way, address = way.address): Connection {
   const { apiKey } = way;
   return new Connection({
     address,
+    timeoutMs: LIMIT.timeout,
     ...(apiKey === undefined ? {} : { apiKey }),
     ...(way.ca === undefined ? {} : { tls: tlsFromFiles(way) }),
   });
@@ -215,7 +216,7 @@ for (const { name, price, code, reason } of mesh.refused) {
 test("a price comes by datagram, signed both ways", { ...LIMIT, skip: told === undefined }, async () => {
   const session = await openUdpSession(mesh.http, mesh.apiKey);
   const colon = mesh.udp.lastIndexOf(":");
-  const client = new UdpClient(mesh.udp.slice(0, colon), Number(mesh.udp.slice(colon + 1)), session);
+  const client = new UdpClient(mesh.udp.slice(0, colon), Number(mesh.udp.slice(colon + 1)), session, { tries: 40 });
   try {
     const price = await client.get("BTC");
     assert.deepEqual([price.asset, price.sandbox], ["BTC", true]);

@@ -135,6 +135,7 @@ test("a book that is closed ends its readers", LIMIT, async (context) => {
   book.close();
   assert.deepEqual(await reading, ["BTC 1"]);
   assert.equal(book.get("BTC")?.price, "1");
+  assert.equal(book.status.connected, false);
 });
 
 test("settings that make no sense are refused before anything is opened", () => {
