@@ -7,9 +7,10 @@ VENUES ?= sandbox
 UP_ARGS ?=
 TEST_ARGS ?= -n 2
 BENCH_ARGS ?=
+CLIENTS_ARGS ?=
 READY := $(VENV)/.ready
 
-.PHONY: up test check bench setup gen format lock clean
+.PHONY: up test check bench setup gen clients format lock clean
 
 up: setup  ## run the whole mesh on this machine
 	@$(BIN)/trinity up --venues $(VENUES) $(UP_ARGS)
@@ -48,6 +49,9 @@ gen: setup  ## make gen/ from protos/, docs/configuration.md from the settings, 
 	@$(BIN)/python scripts/generate.py
 	@$(BIN)/python scripts/settings_page.py
 	@$(BIN)/python scripts/edge_file.py
+
+clients: setup  ## make, compile and run the examples of other languages; names those it lacks the tools of
+	@$(BIN)/python scripts/try_clients.py $(CLIENTS_ARGS)
 
 format: setup  ## format and mend what can be mended
 	@$(BIN)/ruff format .

@@ -28,22 +28,28 @@ ROOT = Path(__file__).resolve().parent.parent
 PROTOS = ROOT / "protos"
 GEN = ROOT / "gen"
 INCLUDE = ROOT / ".proto-include"
-# The only foreign contracts ours import; everything else in google/ comes with protoc and buf.
+# The only foreign contracts ours import, and the one that clients read errors by; everything else in google/ comes with
+# protoc and buf.
 FOREIGN = {
     google.api: ("annotations.proto", "field_behavior.proto", "http.proto", "httpbody.proto"),
-    google.rpc: ("status.proto",),
+    google.rpc: ("error_details.proto", "status.proto"),
 }
 
 
 def lay_include() -> None:
-    """Copy the foreign .proto files out of the installed wheel, for buf alone."""
+    """Copy the foreign .proto files out of the installed wheel, for buf alone; what is there already is left alone."""
+    wanted = {
+        INCLUDE / package.__name__.replace(".", "/") / name: Path(next(iter(package.__path__))) / name
+        for package, names in FOREIGN.items()
+        for name in names
+    }
+    present = {path for path in INCLUDE.rglob("*") if path.is_file()}
+    if present == wanted.keys() and all(filecmp.cmp(*pair, shallow=False) for pair in wanted.items()):
+        return  # Another buf may be reading it.
     shutil.rmtree(INCLUDE, ignore_errors=True)
-    for package, names in FOREIGN.items():
-        source = Path(next(iter(package.__path__)))
-        target = INCLUDE / package.__name__.replace(".", "/")
-        target.mkdir(parents=True)
-        for name in names:
-            shutil.copy(source / name, target / name)
+    for target, source in wanted.items():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(source, target)
 
 
 def generate(out: Path) -> None:

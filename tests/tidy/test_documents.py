@@ -35,6 +35,6 @@ def test_what_a_page_links_to_exists(page: Path) -> None:
 
 @pytest.mark.parametrize("page", _pages(), ids=lambda path: str(path.relative_to(ROOT)))
 def test_a_page_names_no_file_that_does_not_exist(page: Path) -> None:
-    shelves = "gen|mesh|services|gateway|feeds|cli|tests|benchmarks|docs|scripts|deploy|protos"
+    shelves = "clients|gen|mesh|services|gateway|feeds|cli|tests|benchmarks|docs|scripts|deploy|protos"
     for target in re.findall(rf"`((?:{shelves})/[\w./-]+\.\w+)`", page.read_text()):
         assert (ROOT / target).exists(), f"{page.name} names {target}"
