@@ -4,96 +4,36 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import logging
-import os
 import signal
 import socket
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from trinity_cli.abroad import MESH_PORTS, Abroad
-from trinity_cli.banner import banner
 from trinity_cli.database import NEED_DATABASE, Database
-from trinity_cli.edge import EdgeSettings, edge_facts, edge_spec, take_edge_ports
+from trinity_cli.edge import edge_facts, edge_spec, take_edge_ports
 from trinity_cli.exits import Exit
-from trinity_cli.mesh_sight import SUPERVISOR, MeshSight, environ_of, metrics_address
+from trinity_cli.mesh_settings import MeshSettings
+from trinity_cli.mesh_sight import MeshSight, environ_of, metrics_address
 from trinity_cli.modes import Part
-from trinity_cli.plan import Places, Venues, roles, spec_of
+from trinity_cli.plan import Places, roles, spec_of
 from trinity_cli.ports import HeldPort, find_udp, hold_tcp
+from trinity_cli.progress import Progress
+from trinity_cli.ready_files import ReadyFiles, facts_of
 from trinity_core.keys import KeyText
 from trinity_core.venues import Venue
-from trinity_mesh.clock import Clock, SystemClock
+from trinity_mesh.clock import SystemClock
 from trinity_mesh.config import load
-from trinity_mesh.process import write_json
 from trinity_mesh.secrets_file import make_secrets
 from trinity_mesh.socketdir import socket_dir
 from trinity_mesh.supervise import Event, State, Supervisor
 from trinity_mesh.telemetry.config import TelemetryConfig
-from trinity_mesh.telemetry.logs import log_to_stderr
 from trinity_mesh.telemetry.running import SECTION
 from trinity_storage.resolve import StorageConfig, Store, resolve_postgres, resolve_valkey
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MeshSettings:
-    """What a mesh was asked for."""
-
-    parts: frozenset[Part]
-    host: str
-    http_port: int
-    report_port: int
-    udp_port: int
-    udp_report_port: int
-    grpc_port: int | None
-    """Port for gRPC callers with keys; None for none."""
-    data_dir: Path
-    secrets_file: Path | None
-    """File with the mesh's secrets; None for one in the data folder."""
-    workers: int
-    venues: Venues
-    seed: int
-    ready_file: Path | None
-    unattended: bool = False
-    """It runs as a service does, and logs so."""
-    abroad: Abroad = field(default_factory=Abroad)
-    """Other machines of its mesh."""
-    env: str | None
-    """The word in the text of new keys; None for the account service's own setting."""
-    privatelink_port: int | None = None
-    """Port for balancers of PrivateLink; None for none."""
-    edge: EdgeSettings | None = None
-    """Envoy before it all; None for none."""
-    logs: str = "files"
-    """"stderr": what the processes print goes there as well as to their files."""
-
-    @property
-    def has_gateway(self) -> bool:
-        """Whether anything answers callers."""
-        return bool(self.parts & {Part.PRICES, Part.REPORTS})
-
-    @property
-    def has_prices(self) -> bool:
-        """Whether it makes prices, for callers or for its own webhooks."""
-        return bool(self.parts & {Part.PRICES, Part.WEBHOOKS}) and "price" not in self.abroad.remotes
-
-    @property
-    def has_stores(self) -> bool:
-        """Whether any of its processes keeps something in a store; gateways do not."""
-        needed = {"account", "usage"}
-        needed |= {"price", "webhook"} if Part.PRICES in self.parts else set()
-        needed |= {"report"} if Part.REPORTS in self.parts else set()
-        return not (self.parts <= {Part.PRICES, Part.REPORTS} and needed <= set(self.abroad.remotes))
-
-    @property
-    def simulated(self) -> bool:
-        """Whether its prices are made by the sandbox."""
-        return self.has_prices and self.venues is Venues.SANDBOX
 
 
 async def run_mesh(
@@ -160,10 +100,10 @@ async def run_mesh(
             behind = [role.name for role in plan if role.role in ("gateway", "price")]
             specs.append(edge_spec(settings.edge, edge, places, depends_on=behind, environ=dict(environ), clock=clock))
         ready_files = [settings.data_dir / "ready.json", *([settings.ready_file] if settings.ready_file else [])]
-        facts = _facts(settings, places, [role.name for role in plan], list(keys))
+        facts = facts_of(settings, places, [role.name for role in plan], list(keys))
         if edge is not None:
             facts["edge"] = edge_facts(edge, settings.data_dir)
-        teller = _ReadyFiles(ready_files, facts)
+        teller = ReadyFiles(ready_files, facts)
         held.callback(teller.remove)
 
         def on_event(event: Event) -> None:
@@ -184,54 +124,6 @@ async def run_mesh(
     return Exit.OK
 
 
-class Progress:
-    """Tells of the start and of what happens later, on stderr."""
-
-    def __init__(self, *, quiet: bool, clock: Clock, as_lines: bool = False) -> None:
-        """`quiet` says nothing; `as_lines` says it as JSON lines, as services log."""
-        self._quiet = quiet and not as_lines
-        self._as_lines = as_lines
-        if as_lines:
-            log_to_stderr(SUPERVISOR, form="json")
-        self._clock = clock
-        self._began_ns = clock.monotonic_ns()
-        self.ready = False
-
-    def say(self, text: str) -> None:
-        """One line."""
-        if self._as_lines:
-            log.info("%s", text.strip())
-        elif not self._quiet:
-            print(text, file=sys.stderr, flush=True)
-
-    def ready_now(self, facts: Mapping[str, Any]) -> None:
-        """Everything serves. Log lines say where; a banner shows keys, which have no place in a log."""
-        self.ready = True
-        if self._as_lines:
-            where = {
-                name: facts[name] for name in ("http", "reports", "udp", "udp_reports", "metrics") if name in facts
-            }
-            self.say(f"ready in {self.elapsed_s():.1f} s: {where}")
-        else:
-            self.say(banner(facts, self.elapsed_s()))
-
-    def note(self, text: str) -> None:
-        """One line of detail."""
-        self.say(f"  {text}")
-
-    def elapsed_s(self) -> float:
-        """Seconds since the start."""
-        return (self._clock.monotonic_ns() - self._began_ns) / 1e9
-
-    def on_event(self, event: Event) -> None:
-        """A child changed its state: during the start what serves, afterwards what is not as it should be."""
-        if event.state in (State.BACKOFF, State.FAILED) or (event.state is State.SERVING and not self.ready):
-            note = f"  {event.text.splitlines()[0]}" if event.text and event.state is not State.FAILED else ""
-            self.say(f"  {event.name:<16}{event.state:<9}{self.elapsed_s():6.1f} s{note}")
-        elif event.state is State.SERVING:
-            self.say(f"  {event.name:<16}is back")
-
-
 def _logs_lines(settings: MeshSettings, config: TelemetryConfig) -> bool:
     """Whether the supervisor logs like a service: always where the settings say so, else where nobody looks on."""
     if config.log_form == "auto":
@@ -244,7 +136,7 @@ async def _until_stopped(
     starting: asyncio.Task[None],
     stopping: asyncio.Event,
     progress: Progress,
-    teller: _ReadyFiles,
+    teller: ReadyFiles,
     sight: MeshSight,
     *,
     as_json: bool,
@@ -269,41 +161,6 @@ async def _until_stopped(
         teller.remove()
         await supervisor.stop()
     progress.say("trinity: stopped")
-
-
-class _ReadyFiles:
-    """The ready file, kept true while parts come and go."""
-
-    def __init__(self, paths: list[Path], facts: dict[str, Any]) -> None:
-        self._paths = paths
-        self.facts = facts
-        self._written = False
-        self.remove()
-
-    def write(self, supervisor: Supervisor) -> None:
-        """Write all of it, with the pids of now."""
-        self._written = True
-        self.facts["pids"] = {"up": os.getpid()} | {
-            status.name: status.pid for status in supervisor.statuses() if status.pid is not None
-        }
-        for path in self._paths:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_json(path, self.facts)
-
-    def renew(self, supervisor: Supervisor) -> None:
-        """Write it again once it was written."""
-        if self._written:
-            self.write(supervisor)
-
-    def remove(self) -> None:
-        """Nobody shall take a mesh for ready that is not."""
-        self._written = False
-        for path in self._paths:
-            path.unlink(missing_ok=True)
-
-    def print(self) -> None:
-        """The same document on stdout."""
-        print(json.dumps(self.facts), flush=True)
 
 
 def _ports(settings: MeshSettings, held: contextlib.ExitStack) -> dict[str, HeldPort]:
@@ -364,28 +221,6 @@ def _free_ports(count: int) -> list[int]:
         for each in sockets:
             each.bind(("127.0.0.1", 0))
         return [each.getsockname()[1] for each in sockets]
-
-
-def _facts(settings: MeshSettings, places: Places, processes: Sequence[str], keys: Sequence[KeyText]) -> dict[str, Any]:
-    """What the ready file tells: of each part that there is, where it answers."""
-    facts: dict[str, Any] = {"data_dir": str(places.data_dir)}
-    if Part.PRICES in settings.parts:
-        facts |= {"http": places.http, "udp": places.udp}
-    if Part.REPORTS in settings.parts:
-        facts |= {"reports": places.reports, "udp_reports": places.udp_reports}
-    sockets = {"feed": "feeds"} | {name: name for name in ("price", "account", "usage", "report", "webhook")}
-    facts["grpc"] = {part: places.socket(part) for part, process in sockets.items() if process in processes}
-    if settings.abroad.mesh_host:
-        facts["grpc_mesh"] = {part: settings.abroad.listen(part) for part in MESH_PORTS if part in processes}
-    if places.grpc:
-        facts["grpc_public"] = places.grpc
-    if places.privatelink:
-        facts["privatelink"] = places.privatelink
-    facts |= dict(zip(("key", "admin_key"), (key.text for key in keys), strict=False))
-    facts["sandbox"] = settings.simulated
-    if settings.simulated:
-        facts["sandbox_control"] = f"http://127.0.0.1:{places.control_port}"
-    return facts
 
 
 def _to_stderr(lines: bytes) -> None:

@@ -12,10 +12,11 @@ import click
 from trinity_cli.abroad import abroad_of, abroad_options
 from trinity_cli.exits import CommandError, Exit
 from trinity_cli.mesh_options import mesh_options, workers_or_default
+from trinity_cli.mesh_settings import MeshSettings
 from trinity_cli.modes import PARTS, Mode
 from trinity_cli.output import json_option
 from trinity_cli.plan import Venues
-from trinity_cli.running import MeshSettings, run_mesh
+from trinity_cli.running import run_mesh
 from trinity_cli.up import not_started
 from trinity_core.errors import TrinityError
 from trinity_mesh.config import ConfigError

@@ -13,10 +13,11 @@ from trinity_cli.demo_key import ADMIN_SCOPES, SCOPES, admin_key, demo_key
 from trinity_cli.edge import edge_options, take_edge_options
 from trinity_cli.exits import CommandError, Exit
 from trinity_cli.mesh_options import mesh_options, workers_or_default
+from trinity_cli.mesh_settings import MeshSettings
 from trinity_cli.modes import Part
 from trinity_cli.output import json_option
 from trinity_cli.plan import Venues
-from trinity_cli.running import MeshSettings, run_mesh
+from trinity_cli.running import run_mesh
 from trinity_core.errors import TrinityError
 from trinity_mesh.config import ConfigError
 

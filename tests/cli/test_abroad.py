@@ -10,9 +10,9 @@ import pytest
 from trinity_cli.abroad import Abroad
 from trinity_cli.certificate_folder import SERVICES, CertificateFolder
 from trinity_cli.main import run
+from trinity_cli.mesh_settings import MeshSettings
 from trinity_cli.modes import PARTS, Mode
 from trinity_cli.plan import Places, Role, Venues, roles
-from trinity_cli.running import MeshSettings
 from trinity_mesh.clock import SystemClock
 from trinity_mesh.config import ConfigError
 
