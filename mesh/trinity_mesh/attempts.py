@@ -77,6 +77,16 @@ class AttemptedCall(grpc.aio.UnaryUnaryCall[Any, Any]):
         """Whether it is over."""
         return self._done or (bool(self._latest.call.done()) and not self._how.rule.idempotent)
 
+    @property
+    def status(self) -> str:
+        """Name of the status that its caller saw; to be asked when it is over."""
+        error = self._error
+        if error is None:
+            return "OK"
+        if isinstance(error, grpc.aio.AioRpcError):
+            return str(error.code().name)
+        return "CANCELLED" if isinstance(error, asyncio.CancelledError) else "UNKNOWN"
+
     def time_remaining(self) -> float | None:
         """Seconds until its deadline."""
         remaining: float | None = self._latest.call.time_remaining()
@@ -177,10 +187,12 @@ class AttemptedCall(grpc.aio.UnaryUnaryCall[Any, Any]):
             return None
         if failure.again:
             how.budget.failed()
-        if not how.budget.allows():
-            return None
         left_s = (self._until_ns - how.clock.monotonic_ns()) / 1e9
-        return wait_s(how.retry, failure, attempts=made, left_s=left_s, rng=how.rng)
+        wait = wait_s(how.retry, failure, attempts=made, left_s=left_s, rng=how.rng)
+        if wait is not None and not how.budget.allows():
+            how.tally.refused += 1
+            return None
+        return wait
 
     def _again(self, tried: list[Backend]) -> bool:
         """Make one more attempt, elsewhere where there is an elsewhere; False when nobody can be asked in time."""
@@ -210,9 +222,12 @@ class AttemptedCall(grpc.aio.UnaryUnaryCall[Any, Any]):
         """Let a second backend join in when the first is slow; afterwards `_latest` is the one that counts."""
         how, first = self._how, self._latest
         await self._ended((first,), within_s=how.latencies.after_s)
-        if first.call.done() or not how.budget.allows():
+        if first.call.done():
             return
         if all(other is first.backend or other.healthy is False for other in how.balancer.backends):
+            return
+        if not how.budget.allows():
+            how.tally.refused += 1
             return
         second = self._more(1, tried)
         if second is None:

@@ -20,6 +20,8 @@ class Tally:
     hedges: int = 0
     overtaken: int = 0
     """First attempts that a hedge was faster than."""
+    refused: int = 0
+    """Retries and hedges that the budget did not allow."""
 
 
 class CallPlan:

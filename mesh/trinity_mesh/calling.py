@@ -70,6 +70,11 @@ class RefusedCall(
     def __init__(self, error: TrinityError) -> None:
         self._error = rpc_error(error)
 
+    @property
+    def status(self) -> str:
+        """Name of the refusal's status."""
+        return str(self._error.code().name)
+
     def __await__(self) -> Generator[Any, None, Any]:
         return self._raise().__await__()
 

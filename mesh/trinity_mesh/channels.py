@@ -13,7 +13,7 @@ from trinity_mesh.deadline_budget import DeadlineBudget
 from trinity_mesh.identity import Identity
 from trinity_mesh.mesh_channel import CallSettings, MeshChannel
 from trinity_mesh.status import from_rpc_error
-from trinity_mesh.telemetry.client_calls import counted_channel
+from trinity_mesh.telemetry.client_calls import ClientTelemetry, counted_channel
 
 T = TypeVar("T")
 
@@ -53,7 +53,7 @@ def open_channel(
     return MeshChannel(
         parse_addresses(address),
         make=make,
-        interceptors=(DeadlineBudget(default_ms=deadline_ms),),
+        interceptors=(ClientTelemetry(address), DeadlineBudget(default_ms=deadline_ms),),
         settings=settings,
     )
 

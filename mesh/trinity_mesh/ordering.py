@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from typing import Final
 
 SERVER_ORDER: Final = (
-    "shedding",
     "telemetry",
+    "shedding",
     "request_ids",
     "errors",
     "identity",
@@ -22,7 +22,7 @@ SERVER_ORDER: Final = (
 )
 """What may stand around a server's calls, outermost first.
 
-What is refused for want of room is refused before anything is done for it; errors stand outside of all that raises
+Every call is counted, one that is refused for want of room too, but nothing else is done for that one; errors stand outside of all that raises
 one; whoever judges callers does so before a request is looked at."""
 
 CLIENT_ORDER: Final = ("telemetry", "request_ids", "deadline_budget")

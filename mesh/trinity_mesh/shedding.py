@@ -107,7 +107,7 @@ class Takes:
 
 
 class Shedding:
-    """Stands outermost around a server's calls with one answer."""
+    """Stands around a server's calls with one answer; only counting them is done before."""
 
     name = "shedding"
 

@@ -15,8 +15,8 @@ def standard(*more: Interceptor, shedding: SheddingSettings | None = None) -> tu
     Raises OrderError for a name that stands there twice or is none that a server has.
     """
     every: tuple[Interceptor, ...] = (
-        Shedding(shedding),
         ServerTelemetry(),
+        Shedding(shedding),
         RequestIds(),
         Errors(),
         Deadlines(),

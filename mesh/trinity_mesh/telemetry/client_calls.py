@@ -1,157 +1,67 @@
 """Counts the calls of a client, and the attempts that each of them takes.
 
-grpc.aio.insecure_channel(address, interceptors=[…, *attempt_interceptors(address)])   # nothing repeats
-grpc.aio.insecure_channel(
-    address, interceptors=[*call_interceptors(address), …, *attempt_interceptors(address, whole=False)]
-)                                                                     # what stands between may repeat
-CountedChannel(grpc.aio.insecure_channel(address), address)           # a channel without interceptors
+A call is counted once, outermost around a channel of the mesh, with what its caller saw. An attempt is a call of
+grpc's own channel to one backend, and is counted there.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator
 from typing import Any, Final
 
 import grpc
 import grpc.aio
 
-from trinity_mesh.clock import SystemClock
+from trinity_mesh.attempts import AttemptedCall
+from trinity_mesh.calling import CallDetails, Method, RefusedCall, Send
 from trinity_mesh.telemetry import switch, tracing
 from trinity_mesh.telemetry.calls import CallCounts, Calls, method_of, process_calls, status_of
 
-Details = grpc.aio.ClientCallDetails
-Continuation = Callable[[Details, Any], Any]
 
+class ClientTelemetry:
+    """Counts each call of a channel once, however many attempts it takes; also one that was refused here."""
 
-def attempt_interceptors(
-    target: str, *, whole: bool = True, counts: CallCounts | None = None
-) -> Sequence[grpc.aio.ClientInterceptor]:
-    """What counts attempts to call `target`; last in a channel's list, so that a retry is an attempt of its own.
+    name = "telemetry"
 
-    `whole` counts each as a call too, where nothing before them in the list makes several of one.
-    """
-    if not switch.looked_at():
-        return ()
-    counts = counts or process_calls()
-    return (_Unary(target, counts, attempts=True, calls=whole), _Stream(target, counts, attempts=True, calls=whole))
-
-
-def call_interceptors(target: str, counts: CallCounts | None = None) -> Sequence[grpc.aio.ClientInterceptor]:
-    """What counts calls of `target`, however many attempts each takes; first in a channel's list."""
-    if not switch.looked_at():
-        return ()
-    counts = counts or process_calls()
-    return (_Unary(target, counts, attempts=False, calls=True), _Stream(target, counts, attempts=False, calls=True))
-
-
-class _Counting:
-    def __init__(self, target: str, counts: CallCounts, *, attempts: bool, calls: bool) -> None:
+    def __init__(self, target: str, counts: CallCounts | None = None) -> None:
+        """`target` is what the channel was opened to; `counts` are this process's by default."""
         self._target = target
-        self._counts = counts
-        self._attempts = attempts
-        self._calls = calls
-        self._kept: dict[str | bytes, _Count] = {}
+        self._counts = counts or process_calls()
 
-    def count(self, path: str | bytes) -> _Count:
-        """Where calls of a method are counted."""
-        count = self._kept.get(path)
-        if count is None:
-            method = method_of(path)
-            count = self._kept[path] = _Count(
-                method,
-                self._counts.attempts(method, self._target) if self._attempts else None,
-                self._counts.called(method, self._target) if self._calls else None,
-            )
-        return count
+    def around(self, method: Method, send: Send) -> Send:
+        """Count when a call ends: when its answer was awaited, or its stream is over."""
+        if not switch.counting:
+            return send
+        calls = self._counts.called(method_of(method.path), self._target)
+        now_ns, end = calls.now_ns, calls.end
 
+        def counted(request: Any, details: CallDetails) -> Any:
+            began_ns = now_ns()
+            call = send(request, details)
+            if type(call) is RefusedCall:
+                end(call.status, began_ns)
+            else:
+                call.add_done_callback(lambda done: end(_ended_status(done), began_ns))
+            return call
 
-class _Count:
-    """One method's attempts, calls, or both."""
-
-    __slots__ = ("attempts", "calls", "method", "now_ns")
-
-    def __init__(self, method: str, attempts: Calls | None, calls: Calls | None) -> None:
-        self.method = method
-        self.attempts = attempts
-        self.calls = calls
-        self.now_ns = SystemClock.monotonic_ns
-
-    def begin(self) -> int:
-        """One begins."""
-        if self.attempts is not None:
-            self.attempts.started += 1
-        return self.now_ns()
-
-    def end(self, status: str, began_ns: int, sent: int, received: int = -1) -> None:
-        """It is over."""
-        if self.attempts is not None:
-            self.attempts.end(status, began_ns, sent, received)
-        if self.calls is not None:
-            self.calls.end(status, began_ns)
-
-
-class _Unary(_Counting, grpc.aio.UnaryUnaryClientInterceptor):
-    async def intercept_unary_unary(self, continuation: Continuation, details: Details, request: Any) -> Any:
-        """Make the attempt, and see it through."""
-        count = self.count(details.method)
-        began_ns = count.begin()
-        span = None
-        if tracing.on and self._attempts:
-            span, details = tracing.calling(count.method, details)
-        call: Any = None
-        status, received = "UNKNOWN", -1
-        try:
-            call = await continuation(details, request)
-            code = await call.code()
-            status = code.name
-            if code is grpc.StatusCode.OK and self._attempts:
-                received = _size(await call)
-        except asyncio.CancelledError:
-            if call is not None:
-                call.cancel()
-            status = "CANCELLED"
-            raise
-        finally:
-            count.end(status, began_ns, _size(request), received)
-            if span is not None:
-                span.end(status)
-        return call
-
-
-class _Stream(_Counting, grpc.aio.UnaryStreamClientInterceptor):
-    async def intercept_unary_stream(self, continuation: Continuation, details: Details, request: Any) -> Any:
-        """Open the stream; it is counted when it ends."""
-        count = self.count(details.method)
-        began_ns = count.begin()
-        span = None
-        if tracing.on and self._attempts:
-            span, details = tracing.calling(count.method, details)
-        call = await continuation(details, request)
-
-        def ended(done: Any) -> None:
-            status = ended_status(done)
-            count.end(status, began_ns, _size(request))
-            if span is not None:
-                span.end(status)
-
-        call.add_done_callback(ended)
-        return call
+        return counted
 
 
 def counted_channel(channel: grpc.aio.Channel, target: str) -> grpc.aio.Channel:
-    """A channel without interceptors, counted; the channel itself where nothing is counted."""
+    """A channel to one backend, counted; the channel itself where nothing is counted."""
     return CountedChannel(channel, target) if switch.looked_at() else channel
 
 
 class CountedChannel(grpc.aio.Channel):
-    """A channel without interceptors, each of whose calls is one attempt: an interceptor would cost more."""
+    """A channel to one backend, each of whose calls is one attempt: an interceptor of grpc's would cost more."""
 
     def __init__(self, channel: grpc.aio.Channel, target: str, *, counts: CallCounts | None = None) -> None:
-        """`channel` MUST have no interceptors that count."""
+        """`counts` are this process's by default."""
         self.inner = channel
         """The channel that is counted."""
-        self._counting = _Counting(target, counts or process_calls(), attempts=True, calls=True)
+        self._target = target
+        self._counts = counts or process_calls()
 
     async def __aenter__(self) -> CountedChannel:
         await self.inner.__aenter__()
@@ -177,16 +87,17 @@ class CountedChannel(grpc.aio.Channel):
         await self.inner.channel_ready()
 
     def unary_unary(self, method: Any, *rest: Any, **named: Any) -> Any:
-        """As the channel has it; a call is counted when its answer was awaited."""
+        """As the channel has it; a call is counted when its answer was awaited, or it was given up."""
         invoke = self.inner.unary_unary(method, *rest, **named)
-        count = self._counting.count(method)
+        called, attempts = self._attempts(method)
 
         def counted(request: Any, **named: Any) -> Any:
-            began_ns = count.begin()
+            attempts.started += 1
+            began_ns = attempts.now_ns()
             span = None
             if tracing.on:
-                span, named["metadata"] = tracing.calling_with(count.method, named.get("metadata"))
-            return _CountedCall(invoke(request, **named), count, began_ns, _size(request), span)
+                span, named["metadata"] = tracing.calling(called, named.get("metadata"))
+            return _CountedCall(invoke(request, **named), attempts, began_ns, _size(request), span)
 
         return counted
 
@@ -203,18 +114,19 @@ class CountedChannel(grpc.aio.Channel):
         return self._counted(method, self.inner.stream_stream(method, *rest, **named))
 
     def _counted(self, method: Any, invoke: Any) -> Any:
-        count = self._counting.count(method)
+        called, attempts = self._attempts(method)
 
         def counted(*given: Any, **named: Any) -> Any:
-            began_ns = count.begin()
+            attempts.started += 1
+            began_ns = attempts.now_ns()
             span = None
             if tracing.on:
-                span, named["metadata"] = tracing.calling_with(count.method, named.get("metadata"))
+                span, named["metadata"] = tracing.calling(called, named.get("metadata"))
             call = invoke(*given, **named)
 
             def ended(done: Any) -> None:
-                status = ended_status(done)
-                count.end(status, began_ns, _size(given[0]) if given else -1)
+                status = _ended_status(done)
+                attempts.end(status, began_ns, _size(given[0]) if given else -1)
                 if span is not None:
                     span.end(status)
 
@@ -224,21 +136,26 @@ class CountedChannel(grpc.aio.Channel):
 
         return counted
 
+    def _attempts(self, path: str | bytes) -> tuple[str, Calls]:
+        method = method_of(path)
+        return method, self._counts.attempts(method, self._target)
+
 
 class _CountedCall:
-    """A unary call that is counted when its answer was awaited; otherwise the call itself."""
+    """A unary call that is counted once, when its answer was awaited or it was given up; otherwise the call itself."""
 
-    __slots__ = ("_began_ns", "_call", "_count", "_sent", "_span")
+    __slots__ = ("_attempts", "_began_ns", "_call", "_over", "_sent", "_span")
 
-    def __init__(self, call: Any, count: _Count, began_ns: int, sent: int, span: tracing.Span | None) -> None:
+    def __init__(self, call: Any, attempts: Calls, began_ns: int, sent: int, span: tracing.Span | None) -> None:
         self._call = call
-        self._count = count
+        self._attempts = attempts
         self._began_ns = began_ns
         self._sent = sent
         self._span = span
+        self._over = False
 
     def __await__(self) -> Generator[Any, None, Any]:
-        status, received = "UNKNOWN", -1
+        status, received = _UNTOLD, -1
         try:
             response = yield from self._call.__await__()
             status, received = "OK", _size(response)
@@ -249,17 +166,32 @@ class _CountedCall:
             status = "CANCELLED"
             raise
         finally:
-            self._count.end(status, self._began_ns, self._sent, received)
-            if self._span is not None:
-                self._span.end(status)
+            self._end(status, received)
         return response
+
+    def cancel(self) -> bool:
+        """Give it up; nobody need await it then."""
+        given_up = bool(self._call.cancel())
+        if given_up:
+            self._end("CANCELLED", -1)
+        return given_up
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._call, name)
 
+    def _end(self, status: str, received: int) -> None:
+        if self._over:
+            return
+        self._over = True
+        self._attempts.end(status, self._began_ns, self._sent, received)
+        if self._span is not None:
+            self._span.end(status)
 
-def ended_status(call: Any) -> str:
+
+def _ended_status(call: Any) -> str:
     """The status of a call that is done, asked for without waiting."""
+    if type(call) is AttemptedCall:
+        return call.status
     asking = call.code()
     try:
         asking.send(None)

@@ -105,20 +105,10 @@ def requested(verb: str, headers: Mapping[bytes, bytes]) -> Span | None:
     return _tracing.entered(verb, carrier, attributes={"http.request.method": verb[:16]})
 
 
-def calling(method: str, details: grpc.aio.ClientCallDetails) -> tuple[Span | None, grpc.aio.ClientCallDetails]:
-    """A span of a call that this process makes, and the call's details with it in their metadata."""
-    span, metadata = calling_with(method, details.metadata)
-    if span is None:
-        return None, details
-    return span, grpc.aio.ClientCallDetails(
-        details.method, details.timeout, grpc.aio.Metadata(*metadata), details.credentials, details.wait_for_ready
-    )
-
-
-def calling_with(
+def calling(
     method: str, metadata: Iterable[tuple[str, Any]] | None
 ) -> tuple[Span | None, tuple[tuple[str, Any], ...]]:
-    """Likewise, for the metadata alone."""
+    """A span of a call that this process makes, and the call's metadata with it."""
     given = tuple(metadata or ())
     if _tracing is None:
         return None, given
