@@ -12,13 +12,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any
 from weakref import WeakSet
 
 import grpc.aio
 
 from trinity_core.errors import Reason, TrinityError
-from trinity_mesh.breaker import Breaker, BreakerSettings
+from trinity_mesh.breaker import Breaker, BreakerSettings, Circuit
 from trinity_mesh.calling import CallDetails, Method
 from trinity_mesh.clock import Clock
 from trinity_mesh.ejection import Ejection, EjectionSettings, Record
@@ -38,6 +39,18 @@ class BalancingSettings:
             raise ValueError("timeouts_from_ms must be 1 or more")
 
 
+class BackendState(StrEnum):
+    """How a backend is; where several hold, the last of them."""
+
+    HEALTHY = "healthy"
+    UNKNOWN = "unknown"
+    """Nothing was heard of its health yet; a single backend is not asked for it."""
+    UNWELL = "unwell"
+    EJECTED = "ejected"
+    CIRCUIT_OPEN = "circuit_open"
+    """Or half-open: it has not answered since."""
+
+
 class Backend:
     """One server of a service, and what its calls have shown."""
 
@@ -50,6 +63,16 @@ class Backend:
         self.record = Record()
         self.healthy: bool | None = None
         """What its health service says; None while nothing is known."""
+
+    def state(self, now_ns: int) -> BackendState:
+        """How it is now."""
+        if self.breaker.circuit is not Circuit.CLOSED:
+            return BackendState.CIRCUIT_OPEN
+        if self.record.ejected(now_ns):
+            return BackendState.EJECTED
+        if self.healthy is None:
+            return BackendState.UNKNOWN
+        return BackendState.HEALTHY if self.healthy else BackendState.UNWELL
 
 
 @dataclass(slots=True)

@@ -13,6 +13,7 @@ from trinity_mesh.deadline_budget import DeadlineBudget
 from trinity_mesh.identity import Identity
 from trinity_mesh.mesh_channel import CallSettings, MeshChannel
 from trinity_mesh.status import from_rpc_error
+from trinity_mesh.telemetry.channel_figures import follow_channel
 from trinity_mesh.telemetry.client_calls import ClientTelemetry, counted_channel
 
 T = TypeVar("T")
@@ -50,12 +51,12 @@ def open_channel(
             return counted_channel(identity.channel(one, service=service, options=chosen), one)
         return counted_channel(grpc.aio.insecure_channel(one, options=chosen), one)
 
-    return MeshChannel(
-        parse_addresses(address),
-        make=make,
-        interceptors=(ClientTelemetry(address), DeadlineBudget(default_ms=deadline_ms),),
-        settings=settings,
+    deadlines = DeadlineBudget(default_ms=deadline_ms)
+    channel = MeshChannel(
+        parse_addresses(address), make=make, interceptors=(ClientTelemetry(address), deadlines), settings=settings
     )
+    channel.at_close = follow_channel(channel, address, deadlines)
+    return channel
 
 
 _OPTIONS: Final[Sequence[tuple[str, Any]]] = (

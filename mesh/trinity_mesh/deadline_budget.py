@@ -63,6 +63,8 @@ class DeadlineBudget:
         """`default_ms` is the deadline of a call with one answer whose caller names none."""
         self._default_s = default_ms / 1_000
         self._clock = clock or SystemClock()
+        self.refused = 0
+        """Calls not sent so far because no time was left."""
 
     def around(self, method: Method, send: Send) -> Send:
         """Set the timeout; streams have the served call's deadline or none."""
@@ -78,6 +80,7 @@ class DeadlineBudget:
                 if details.timeout is None or left < details.timeout:
                     details.timeout = left
             if details.timeout is not None and details.timeout < _FLOOR_S:
+                self.refused += 1
                 return RefusedCall(_NO_TIME)
             return send(request, details)
 

@@ -21,6 +21,8 @@ class Deadlines:
 
     def __init__(self, clock: Clock | None = None) -> None:
         self._clock = clock or SystemClock()
+        self.refused = 0
+        """Calls refused so far because no time was left."""
 
     def around(self, method: str, handler: Any) -> Any:
         """Look at the deadline before the handler runs."""
@@ -45,5 +47,6 @@ class Deadlines:
     def _begin(self, context: Context) -> None:
         left: float | None = context.time_remaining()
         if left is not None and left < _FLOOR_S:
+            self.refused += 1
             raise TrinityError(Reason.DEADLINE_EXCEEDED, "the call came with no time left to answer it; allow more")
         serve_within(left, self._clock)

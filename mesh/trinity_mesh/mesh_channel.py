@@ -70,6 +70,8 @@ class MeshChannel(grpc.aio.Channel):
         """What its calls took beyond one attempt each."""
         self.balancer = Balancer(self._settings.balancing, clock=self._clock)
         """Its backends."""
+        self.at_close: Callable[[], object] | None = None
+        """Called once it is closed."""
         # Until a name is resolved, grpc's own resolver finds one of its addresses.
         self.balancer.replace([self._backend(each) for each in addresses.static or (addresses.name,)])
         self._following: dict[Backend, asyncio.Task[None]] = {}
@@ -92,6 +94,8 @@ class MeshChannel(grpc.aio.Channel):
             await ended(task)
         self._following.clear()
         await asyncio.gather(*(backend.channel.close(grace) for backend in self.balancer.backends))
+        if self.at_close is not None:
+            self.at_close()
 
     def get_state(self, try_to_connect: bool = False) -> grpc.ChannelConnectivity:
         """The best state of a backend."""

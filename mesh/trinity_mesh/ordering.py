@@ -22,8 +22,8 @@ SERVER_ORDER: Final = (
 )
 """What may stand around a server's calls, outermost first.
 
-Every call is counted, one that is refused for want of room too, but nothing else is done for that one; errors stand outside of all that raises
-one; whoever judges callers does so before a request is looked at."""
+Every call is counted; nothing else is done for one that is refused for want of room. Errors stand outside of all that
+raises one; whoever judges callers does so before a request is looked at."""
 
 CLIENT_ORDER: Final = ("telemetry", "request_ids", "deadline_budget")
 """What may stand around a channel's calls, outermost first. Retries, hedging and the choice of a backend are inside."""

@@ -24,6 +24,7 @@ from trinity_mesh.ordering import SERVER_ORDER, checked
 from trinity_mesh.shedding import SheddingSettings
 from trinity_mesh.standard import standard
 from trinity_mesh.telemetry.server_calls import CountedQuick, UnknownCalls, counted_quick
+from trinity_mesh.telemetry.server_figures import follow_server
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +111,7 @@ class MeshServer:
         )
         self.address = address
         """Where it listens; set when started."""
+        self._unfollow: Callable[[], object] | None = None
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -148,6 +150,7 @@ class MeshServer:
         self._server.add_generic_rpc_handlers((UnknownCalls(),))
         self.address = self._bind(credentials)
         await self._server.start()
+        self._unfollow = follow_server(self, self._interceptors)
         self._with_socket(lambda path: path.chmod(0o600))
         await self.set_serving(serving=False)
 
@@ -197,6 +200,8 @@ class MeshServer:
     async def _stop(self) -> None:
         await self._health.drain(self._limits.linger_ms / 1_000)
         await self._server.stop(self._limits.drain_ms / 1_000)
+        if self._unfollow is not None:
+            self._unfollow()
         self._with_socket(Path.unlink)
 
     def _with_socket(self, act: Callable[[Path], None]) -> None:

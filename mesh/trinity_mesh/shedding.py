@@ -60,7 +60,7 @@ class Limit:
         self.under_way = 0
         """Calls begun and not ended."""
         self.refused = 0
-        """Calls refused so far."""
+        """Calls refused so far because there was no room."""
         self._fell_ns = -1
 
     def begin(self) -> bool:
@@ -115,6 +115,8 @@ class Shedding:
         self._clock = clock or SystemClock()
         self.limit = Limit(settings or SheddingSettings())
         """One for all methods: they share a processor and an event loop."""
+        self.hopeless = 0
+        """Calls refused so far because they came with too little time."""
 
     def around(self, method: str, handler: Any) -> Any:
         """Refuse what cannot be done."""
@@ -127,7 +129,7 @@ class Shedding:
         async def bounded(request: Any, context: Context) -> Any:
             left: float | None = context.time_remaining()
             if left is not None and takes.hopeless(left):
-                limit.refused += 1
+                self.hopeless += 1
                 await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, _NO_TIME.message, _NO_TIME_DETAILS)
             if not limit.begin():
                 await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, _FULL.message, _FULL_DETAILS)

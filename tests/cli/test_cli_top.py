@@ -65,6 +65,8 @@ def gateway(answers: int, dropped: int, *, live: bool = True) -> bytes:
         Sample(catalogue.VENUE_FAULTS, ("kraken", "reconnect"), 3),
         Sample(catalogue.WEBHOOK_ATTEMPTS, ("tick", "delivered"), answers),
         Sample(catalogue.LIMIT_HITS, ("http.streams",), dropped),
+        Sample(catalogue.CALL_RETRIES, ("unix:/price",), dropped),
+        Sample(catalogue.SHEDDING_REFUSALS, ("full",), dropped),
     )
 
 
@@ -96,7 +98,9 @@ def test_rates_and_times_are_those_between_two_looks() -> None:
     assert (venue.name, venue.state, venue.faults, venue.reconnects) == ("kraken", "live", 2, 3)
     assert venue.lag_ms == pytest.approx(12)
     assert [(each.name, each.per_s, each.total) for each in shown.webhooks] == [("tick delivered", 100, 300)]
-    assert ("http.streams", 2, 9) in [(each.name, each.per_s, each.total) for each in shown.errors]
+    errors = [(each.name, each.per_s, each.total) for each in shown.errors]
+    for name in ("http.streams", "retries", "shed full"):
+        assert (name, 2, 9) in errors
     assert shown.prices == {"fresh": 150}
 
 

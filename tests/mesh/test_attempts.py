@@ -169,6 +169,17 @@ def test_one_failing_service_is_not_asked_three_times_by_everybody() -> None:
     run(main())
 
 
+def test_a_hedge_that_the_budget_does_not_allow_is_counted_and_not_sent() -> None:
+    async def main() -> None:
+        stage = Scripted(always(3.0, "late"), always(0.02, "answer"))
+        while stage.channel._budget.allows():
+            stage.channel._budget.failed()
+        assert await stage.channel.unary_unary(READ)("?", timeout=5) == "late"
+        assert (stage.channel.tally.hedges, stage.channel.tally.refused) == (0, 1)
+
+    run(main())
+
+
 def test_a_call_that_is_given_up_takes_its_attempts_along() -> None:
     async def main() -> None:
         stage = Scripted(always(0, None), always(0, None))

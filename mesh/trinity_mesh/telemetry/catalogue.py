@@ -86,6 +86,45 @@ CALL_DURATION: Final = _histogram(
     "grpc.status",
 )
 
+# What channels and servers do beyond one attempt a call.
+CALL_RETRIES: Final = _counter(
+    "trinity.call.retries", "{attempt}", "Attempts made because the one before had failed.", "grpc.target"
+)
+CALL_HEDGES: Final = _counter(
+    "trinity.call.hedges", "{attempt}", "Attempts made beside one that was slow.", "grpc.target"
+)
+CALL_OVERTAKEN: Final = _counter(
+    "trinity.call.overtaken", "{attempt}", "First attempts that a hedge was faster than.", "grpc.target"
+)
+CALL_UNREPEATED: Final = _counter(
+    "trinity.call.unrepeated", "{attempt}", "Retries and hedges that the channel's budget did not allow.", "grpc.target"
+)
+BACKENDS: Final = _gauge(
+    "trinity.call.backends",
+    "",
+    "Backends of the open channels by their state: healthy, unknown, unwell, ejected, circuit_open.",
+    "grpc.target",
+    "state",
+)
+BACKEND_EJECTIONS: Final = _counter(
+    "trinity.call.ejections", "", "How often a backend was ejected because too many of its calls failed.", "grpc.target"
+)
+DEADLINE_REFUSALS: Final = _counter(
+    "trinity.deadline.refusals",
+    "{call}",
+    'Calls with no time left for them: not sent ("client"), or not begun ("server").',
+    "side",
+)
+SHEDDING_REFUSALS: Final = _counter(
+    "trinity.shedding.refusals",
+    "{call}",
+    'Calls that a server refused at once: more were under way than its limit ("full"), or they came with less time '
+    'than they take ("hopeless").',
+    "reason",
+)
+SHEDDING_LIMIT: Final = _gauge("trinity.shedding.limit", "{call}", "Calls that may be under way at once, now.")
+SHEDDING_UNDER_WAY: Final = _gauge("trinity.shedding.under_way", "{call}", "Calls with one answer that are under way.")
+
 # The price port and the report port, as the system we follow counts them.
 LPO_REQUESTS: Final = _counter("trinity.lpo.requests", "", "Answers of the price port, over HTTP and UDP.")
 LPO_CACHE_HIT_RATE: Final = _gauge(

@@ -27,13 +27,13 @@ class ClientTelemetry:
     def __init__(self, target: str, counts: CallCounts | None = None) -> None:
         """`target` is what the channel was opened to; `counts` are this process's by default."""
         self._target = target
-        self._counts = counts or process_calls()
+        self._counts = counts
 
     def around(self, method: Method, send: Send) -> Send:
         """Count when a call ends: when its answer was awaited, or its stream is over."""
         if not switch.counting:
             return send
-        calls = self._counts.called(method_of(method.path), self._target)
+        calls = (self._counts or process_calls()).called(method_of(method.path), self._target)
         now_ns, end = calls.now_ns, calls.end
 
         def counted(request: Any, details: CallDetails) -> Any:

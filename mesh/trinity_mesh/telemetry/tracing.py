@@ -105,9 +105,7 @@ def requested(verb: str, headers: Mapping[bytes, bytes]) -> Span | None:
     return _tracing.entered(verb, carrier, attributes={"http.request.method": verb[:16]})
 
 
-def calling(
-    method: str, metadata: Iterable[tuple[str, Any]] | None
-) -> tuple[Span | None, tuple[tuple[str, Any], ...]]:
+def calling(method: str, metadata: Iterable[tuple[str, Any]] | None) -> tuple[Span | None, tuple[tuple[str, Any], ...]]:
     """A span of a call that this process makes, and the call's metadata with it."""
     given = tuple(metadata or ())
     if _tracing is None:
