@@ -17,7 +17,7 @@ import grpc.aio
 from trinity_core.errors import TrinityError
 from trinity_mesh.balancing import Attempt, Backend
 from trinity_mesh.call_plan import CallPlan
-from trinity_mesh.calling import CallDetails, RefusedCall, Send
+from trinity_mesh.calling import CallDetails, RefusedCall, Send, status_name
 from trinity_mesh.retrying import ATTEMPTS_KEY, Failure, judged, wait_s
 
 _FOREVER_NS: Final = 1 << 62
@@ -80,12 +80,7 @@ class AttemptedCall(grpc.aio.UnaryUnaryCall[Any, Any]):
     @property
     def status(self) -> str:
         """Name of the status that its caller saw; to be asked when it is over."""
-        error = self._error
-        if error is None:
-            return "OK"
-        if isinstance(error, grpc.aio.AioRpcError):
-            return str(error.code().name)
-        return "CANCELLED" if isinstance(error, asyncio.CancelledError) else "UNKNOWN"
+        return status_name(self._error)
 
     def time_remaining(self) -> float | None:
         """Seconds until its deadline."""
@@ -189,10 +184,7 @@ class AttemptedCall(grpc.aio.UnaryUnaryCall[Any, Any]):
             how.budget.failed()
         left_s = (self._until_ns - how.clock.monotonic_ns()) / 1e9
         wait = wait_s(how.retry, failure, attempts=made, left_s=left_s, rng=how.rng)
-        if wait is not None and not how.budget.allows():
-            how.tally.refused += 1
-            return None
-        return wait
+        return wait if wait is not None and how.allows_more() else None
 
     def _again(self, tried: list[Backend]) -> bool:
         """Make one more attempt, elsewhere where there is an elsewhere; False when nobody can be asked in time."""
@@ -226,8 +218,7 @@ class AttemptedCall(grpc.aio.UnaryUnaryCall[Any, Any]):
             return
         if all(other is first.backend or other.healthy is False for other in how.balancer.backends):
             return
-        if not how.budget.allows():
-            how.tally.refused += 1
+        if not how.allows_more():
             return
         second = self._more(1, tried)
         if second is None:

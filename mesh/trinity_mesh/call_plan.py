@@ -49,3 +49,10 @@ class CallPlan:
         self.rng = rng
         self.rule: Repeats = repeats(stub.method.path)
         self.latencies = Latencies(hedge)
+
+    def allows_more(self) -> bool:
+        """Whether the budget has room for an attempt beyond the first; where it has none, that is counted."""
+        if self.budget.allows():
+            return True
+        self.tally.refused += 1
+        return False

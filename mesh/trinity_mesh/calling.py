@@ -59,6 +59,15 @@ def rpc_error(error: TrinityError) -> grpc.aio.AioRpcError:
     return grpc.aio.AioRpcError(GRPC_CODE[status.code], grpc.aio.Metadata(), trailing, status.message)
 
 
+def status_name(error: BaseException | None) -> str:
+    """Name of the status with which a call ended for its caller; None for an answer."""
+    if error is None:
+        return "OK"
+    if isinstance(error, grpc.aio.AioRpcError):
+        return str(error.code().name)
+    return "CANCELLED" if isinstance(error, asyncio.CancelledError) else "UNKNOWN"
+
+
 class RefusedCall(
     grpc.aio.UnaryUnaryCall[Any, Any],
     grpc.aio.UnaryStreamCall[Any, Any],
@@ -73,7 +82,7 @@ class RefusedCall(
     @property
     def status(self) -> str:
         """Name of the refusal's status."""
-        return str(self._error.code().name)
+        return status_name(self._error)
 
     def __await__(self) -> Generator[Any, None, Any]:
         return self._raise().__await__()

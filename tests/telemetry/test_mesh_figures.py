@@ -29,7 +29,7 @@ from trinity_mesh.mesh_channel import CallSettings
 from trinity_mesh.retrying import RetrySettings
 from trinity_mesh.server import MeshServer, Service
 from trinity_mesh.shedding import Shedding, SheddingSettings
-from trinity_mesh.telemetry import catalogue
+from trinity_mesh.telemetry import catalogue, channel_figures
 from trinity_mesh.telemetry.metrics import Sample
 from trinity_mesh.telemetry.passing import Passing
 from trinity_mesh.telemetry.server_calls import ServerTelemetry
@@ -242,6 +242,14 @@ async def test_a_channel_that_is_closed_leaves_its_counters_and_no_backends(tmp_
         assert told.grown("trinity_call_retries_total", **target) == 1
         async with open_channel(server.address):
             assert told.grown("trinity_call_retries_total", **target) == 1
+
+
+async def test_targets_beyond_a_bound_are_told_as_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(channel_figures, "_TARGETS_MAX", 0)
+    told, address = Told(), f"unix:{tmp_path}/a.sock"
+    async with open_channel(address):
+        assert states(told, address) == {}
+        assert states(told, "other") == {"unknown": 1}
 
 
 def test_a_part_that_is_gone_without_a_word_is_read_no_more() -> None:
