@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from mesh.issued import first_backend
 from trinity_cli.certificate_folder import SERVICES, CertificateFolder
 from trinity_cli.dialling import dial
 from trinity_cli.exits import CommandError
@@ -17,6 +18,7 @@ from trinity_mesh.certificates import Files, read_certificates
 from trinity_mesh.clock import SystemClock
 from trinity_mesh.config import ConfigError
 from trinity_mesh.identity import Identity
+from trinity_mesh.mesh_channel import MeshChannel
 from trinity_mesh.renewing_channel import RenewingChannel
 from trinity_mesh.tls_config import TlsConfig
 
@@ -154,9 +156,13 @@ async def test_an_operators_command_reaches_another_machine_by_the_certificate_a
     folder.make(trust_domain="m.test", services=("price", "operator"), hosts=(), days=9, ca_days=99, now_ns=now_ns)
     monkeypatch.setenv("TRINITY_CERTS", str(tmp_path))
     async with dial("unix:/nowhere.sock", "price", os.environ) as near:
-        assert not isinstance(near, RenewingChannel)
+        assert not isinstance(first_backend(near), RenewingChannel)
     async with dial("192.0.2.1:50051", "price", os.environ) as far:
-        assert isinstance(far, RenewingChannel)
+        assert isinstance(first_backend(far), RenewingChannel)
+    async with dial("unix:/nowhere.sock,192.0.2.1:50051", "price", os.environ) as mixed:
+        assert not isinstance(first_backend(mixed), RenewingChannel)
+        assert isinstance(mixed, MeshChannel)
+        assert isinstance(mixed.balancer.backends[1].channel.inner, RenewingChannel)  # type: ignore[attr-defined]
     (tmp_path / "operator.pem").unlink()
     with pytest.raises(CommandError, match="has no operator.pem"):
         dial("192.0.2.1:50051", "price", os.environ)

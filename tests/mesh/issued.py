@@ -6,12 +6,23 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import grpc.aio
+
 from trinity_mesh.authority import Pair, issue, make_authority
 from trinity_mesh.clock import SystemClock
+from trinity_mesh.mesh_channel import MeshChannel
+from trinity_mesh.telemetry.client_calls import CountedChannel
 from trinity_mesh.tls_config import TlsConfig
 
 DAY_NS = 86_400_000_000_000
 DOMAIN = "mesh.test"
+
+
+def first_backend(channel: grpc.aio.Channel) -> grpc.aio.Channel:
+    """The channel that leads to the first backend of one of ours, as it was opened."""
+    assert isinstance(channel, MeshChannel)
+    counted = channel.balancer.backends[0].channel
+    return counted.inner if isinstance(counted, CountedChannel) else counted
 
 
 def now_ns() -> int:

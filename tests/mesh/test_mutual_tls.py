@@ -15,7 +15,7 @@ import grpc
 import grpc.aio
 import pytest
 
-from mesh.issued import DAY_NS, DOMAIN, Issuer, now_ns
+from mesh.issued import DAY_NS, DOMAIN, Issuer, first_backend, now_ns
 from trinity.price.v1 import price_pb2, price_service_pb2, price_service_pb2_grpc
 from trinity_core.errors import Reason, TrinityError
 from trinity_mesh.authority import issue
@@ -24,10 +24,8 @@ from trinity_mesh.clock import SystemClock
 from trinity_mesh.config import ConfigError
 from trinity_mesh.identity import Identity
 from trinity_mesh.mesh_callers import mesh_peer
-from trinity_mesh.mesh_channel import MeshChannel
 from trinity_mesh.renewing_channel import RenewingChannel
 from trinity_mesh.server import MeshServer, Service
-from trinity_mesh.telemetry.client_calls import CountedChannel
 from trinity_mesh.tls_config import TlsConfig
 
 SERVICE = price_service_pb2.DESCRIPTOR.services_by_name["PriceService"]
@@ -221,10 +219,7 @@ async def test_certificates_renewed_under_load_fail_no_call_and_cut_no_stream(is
     done = 0
     async with serving(server_side, servicer=servicer) as server:
         channel = open_channel(server.address, identity=client_side, service="price")
-        assert isinstance(channel, MeshChannel)
-        counted = channel.balancer.backends[0].channel
-        assert isinstance(counted, CountedChannel)
-        renewing = counted.inner
+        renewing = first_backend(channel)
         assert isinstance(renewing, RenewingChannel)
         async with channel:
             stub = price_service_pb2_grpc.PriceServiceStub(channel)
