@@ -300,5 +300,5 @@ _LOOK_NS: Final = 1_000_000_000
 _BOOLS: Final = (b"false", b"true")
 _BATCH: Final = (
     b'{"prices":[%b],"snapshot":%b,"snapshotComplete":%b,"sequence":"%d","epoch":"%d","sentTime":"%b",'
-    b'"sentMonotonicNs":"%d","clockId":"gateway","skipped":"%d"}'
+    b'"sentMonotonicNs":"%d","clockId":"gateway","skipped":"%d","traceparent":""}'
 )
