@@ -158,7 +158,8 @@ def _item_check(field: FieldDescriptor, rules: options_pb2.FieldRules) -> Callab
 
 
 def _text_check(rules: options_pb2.FieldRules, hint: str, *, may_be_empty: bool) -> Callable[[Any, str], None]:
-    pattern = re.compile(rules.pattern) if rules.pattern else None
+    # In RE2, whose syntax the rules have, \d, \w and \s are of ASCII alone.
+    pattern = re.compile(rules.pattern, re.ASCII) if rules.pattern else None
     allowed = frozenset(getattr(rules, "in"))
 
     def text_check(value: str | bytes, path: str) -> None:
