@@ -50,23 +50,6 @@ def on_core(core: int) -> Iterator[None]:
         os.sched_setaffinity(0, before)
 
 
-@contextlib.contextmanager
-def prompt() -> Iterator[bool]:
-    """What is started meanwhile never waits for its core; whether this system lets us have that.
-
-    For a load that tells latencies: where it shares its core, its own waiting for it would be told as the server's.
-    """
-    try:
-        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
-    except OSError:
-        yield False
-        return
-    try:
-        yield True
-    finally:
-        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
-
-
 def move(pids: Iterable[int], core: int) -> None:
     """Move processes with all their threads to one core."""
     for pid in pids:

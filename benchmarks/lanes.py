@@ -6,8 +6,7 @@ The mesh is `trinity up` with one gateway worker; every check that a customer's 
 The worker is alone on the first core, each peer takes its place there in turn, and load and all else are
 on the last. Rows are measured in alternating runs, and medians count. CPU is user and system
 time of the server's processes for each answer, the kernel's share included. `at half load` rows
-are an open loop at half of the row's own median, their latencies told from the moment each request was due;
-that load goes first on its core (SCHED_FIFO) where the system lets it, so that what it waits is the server's.
+are an open loop at half of the row's own median, their latencies told from the moment each request was due.
 Peers that this machine lacks are named and skipped.
 """
 
@@ -33,7 +32,7 @@ import _lane_peers as peers
 from _lane_goals import goal_lines, ratios_of
 from _lane_mesh import Mesh, binary_pattern, our_mesh
 from _lane_peers import Peer, Workshop
-from _lane_process import CORES, LOAD_CORE, SERVER_CORE, PeerError, free_port, move, on_core, prompt, used
+from _lane_process import CORES, LOAD_CORE, SERVER_CORE, PeerError, free_port, move, on_core, used
 from google.protobuf import json_format
 
 from trinity.price.v1 import price_pb2
@@ -67,8 +66,6 @@ class Sample:
     """Part of a core that the server used."""
     others: float = 0.0
     """Part of the server's core that others used."""
-    is_prompt: bool = False
-    """The load never waited for its core."""
 
 
 @dataclass(slots=True)
@@ -242,7 +239,7 @@ class Bench:
     def _http(self, peer: Peer, request: Path, moved: Sequence[int] = ()) -> Callable[[float], Sample]:
         def run(rate: float) -> Sample:
             words = (peer.address, CONNECTIONS, WARM_S, self._seconds, rate, request)
-            return self._loaded("load_http", words, peer.pids, moved=moved, open_loop=rate > 0)
+            return self._loaded("load_http", words, peer.pids, moved=moved)
 
         return run
 
@@ -293,7 +290,6 @@ class Bench:
         pids: Sequence[int],
         *,
         moved: Sequence[int] = (),
-        open_loop: bool = False,
     ) -> Sample:
         """Run a load once; `moved` processes are on the server's core meanwhile."""
         load = [str(self._workshop.c(program)), *map(str, words)]
@@ -301,7 +297,7 @@ class Bench:
         move(moved, SERVER_CORE)
         try:
             before, began = used(pids), time.monotonic()
-            with on_core(LOAD_CORE), prompt() if open_loop else contextlib.nullcontext(False) as is_prompt:
+            with on_core(LOAD_CORE):
                 done = subprocess.run(load, capture_output=True, text=True, check=False, timeout=120)
             after, took = used(pids), time.monotonic() - began
         finally:
@@ -317,7 +313,7 @@ class Bench:
         row = {name: told[name] for name in COLUMNS if name in told}
         row["cpu_us"] = server_s / max(1, told["answers"]) * 1e6
         others = max(0.0, after.core_s - before.core_s - server_s) / took
-        return Sample(row, server_s / took, others, is_prompt=is_prompt)
+        return Sample(row, server_s / took, others)
 
     @contextlib.contextmanager
     def _skipping(self, name: str) -> Iterator[None]:
@@ -373,9 +369,6 @@ def _report(rows: Sequence[Row], bench: Bench, arguments: argparse.Namespace, *,
             "runs": arguments.runs,
             "seconds_a_run": arguments.seconds,
             "part_of_the_servers_core_that_others_used_at_most": others,
-            "load_at_half_load_never_waited_for_its_core": all(
-                sample.is_prompt for row in rows if row.is_half for sample in row.samples
-            ),
             "rates_that_are_lower_bounds": bound or ["none"],
             **bench.facts,
             "skipped": [f"{name}: {reason}" for name, reason in skipped.items()] or ["none"],
