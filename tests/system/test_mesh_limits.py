@@ -26,7 +26,7 @@ from trinity.price.v1 import price_pb2, price_service_pb2_grpc
 from trinity_core.udp_mac import signed_line
 from trinity_core.usage import Outcome, Transport
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(240)
 
 CONNECTIONS = 20
 """So many that two workers share them but once in half a million."""
@@ -287,8 +287,8 @@ def reason(answer: httpx.Response) -> str:
 
 
 async def until_async(ask: Callable[[], Awaitable[bool]]) -> None:
-    """Ask until it is so."""
-    async with asyncio.timeout(60):
+    """Ask until it is so. A lease whose grant was lost on its way comes back after a minute."""
+    async with asyncio.timeout(150):
         while not await ask():  # noqa: ASYNC110 - other processes set no events
             await asyncio.sleep(0.02)
 
