@@ -8,7 +8,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ from trinity_mesh.certificates import Files, read_certificates
 from trinity_mesh.config import ConfigError
 from trinity_mesh.identity import OPERATOR
 from trinity_mesh.spiffe import SpiffeId, parse
+from trinity_mesh.whole_file import write_whole
 
 SERVICES: Final = ("feeds", "price", "account", "usage", "report", "webhook", "webhook-worker", "gateway", OPERATOR)
 """Who gets a certificate: every part of the mesh that calls or is called, and its operator."""
@@ -177,17 +177,7 @@ class CertificateFolder:
         return Files(self.path / f"{service}.pem", self.path / f"{service}.key", self.path / "ca.pem")
 
     def _write(self, name: str, data: bytes) -> None:
-        _write(self.path / name, data)
-
-
-def _write(path: Path, data: bytes) -> None:
-    """Beside and renamed, mode 0600: whoever reads meanwhile sees all of the old or all of the new."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)
+        write_whole(self.path / name, data, synced=True)
 
 
 def _certificates(path: Path) -> list[x509.Certificate]:

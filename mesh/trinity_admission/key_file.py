@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import hmac
 import logging
-import os
 import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from google.protobuf.message import DecodeError
 from trinity.account.v1 import account_pb2
 from trinity_admission.keyring import Keyring
 from trinity_mesh.clock import Clock
+from trinity_mesh.whole_file import write_whole
 
 log = logging.getLogger(__name__)
 
@@ -135,10 +135,7 @@ class KeyFile:
     def _write(self, wires: Sequence[bytes], version: int, heard_unix_ns: int) -> None:
         data = pack(wires, version=version, heard_unix_ns=heard_unix_ns, pepper=self._pepper)
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        beside = self._path.with_name(f".{self._path.name}.{os.getpid()}")
-        with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-            file.write(data)
-        beside.replace(self._path)
+        write_whole(self._path, data)
 
     def _load(self) -> None:
         try:

@@ -72,28 +72,61 @@ def issue(
     `hosts` are names and addresses that it is good for besides, for callers that go by them. Raises
     ValueError for a service or host that cannot be one, ConfigError for a CA whose key does not fit or that has ended.
     """
-    name = id_of(trust_domain, service)
-    issuer, issuer_key = _authority(authority)
-    key = ec.generate_private_key(ec.SECP256R1())
+    names = [
+        x509.UniformResourceIdentifier(str(id_of(trust_domain, service))),
+        x509.DNSName(server_name(trust_domain, service)),
+        *general_names(hosts),
+    ]
     subject = x509.Name(
         [
             x509.NameAttribute(NameOID.ORGANIZATION_NAME, trust_domain[:64]),
             x509.NameAttribute(NameOID.COMMON_NAME, service),
         ]
     )
+    usages = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
+    return _issued(authority, subject, names, usages, days=days, now_ns=now_ns)
+
+
+def issue_for_hosts(authority: Pair, hosts: Sequence[str], *, days: int, now_ns: int) -> Pair:
+    """A certificate of a server that its clients know by host names and addresses alone. Raises as `issue` does."""
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, hosts[0][:64])])
+    usages = [ExtendedKeyUsageOID.SERVER_AUTH]
+    return _issued(authority, subject, general_names(hosts), usages, days=days, now_ns=now_ns)
+
+
+def general_names(hosts: Sequence[str]) -> list[x509.GeneralName]:
+    """Host names and addresses as certificates have them. Raises ValueError for what is neither."""
+    if len(hosts) > _HOSTS_MAX:
+        raise ValueError(f"a certificate has room for {_HOSTS_MAX} hosts, not {len(hosts)}")
+    names: list[x509.GeneralName] = []
+    for host in hosts:
+        try:
+            names.append(x509.IPAddress(ipaddress.ip_address(host)))
+        except ValueError:
+            if len(host) > 253 or not _DNS_NAME.fullmatch(host):
+                raise ValueError(f"{host[:80]!r} is neither a DNS name nor an IP address") from None
+            names.append(x509.DNSName(host))
+    return names
+
+
+def _issued(
+    authority: Pair,
+    subject: x509.Name,
+    names: Sequence[x509.GeneralName],
+    usages: Sequence[x509.ObjectIdentifier],
+    *,
+    days: int,
+    now_ns: int,
+) -> Pair:
+    issuer, issuer_key = _authority(authority)
+    key = ec.generate_private_key(ec.SECP256R1())
     if _moment(now_ns) >= issuer.not_valid_after_utc:
         raise ConfigError(f"the CA ended on {issuer.not_valid_after_utc:%Y-%m-%d}: make a new one in another folder")
-    names: list[x509.GeneralName] = [
-        x509.UniformResourceIdentifier(str(name)),
-        x509.DNSName(server_name(trust_domain, service)),
-        *_general_names(hosts),
-    ]
-    usages = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH])
     builder = (
         _begun(subject, issuer.subject, key, days=days, now_ns=now_ns, ends=issuer.not_valid_after_utc)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_usage(signs_certificates=False), critical=True)
-        .add_extension(usages, critical=False)
+        .add_extension(x509.ExtendedKeyUsage(usages), critical=False)
         .add_extension(x509.SubjectAlternativeName(names), critical=False)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key()), critical=False)
@@ -129,20 +162,6 @@ def _authority(authority: Pair) -> tuple[x509.Certificate, ec.EllipticCurvePriva
     if not isinstance(key, ec.EllipticCurvePrivateKey) or key.public_key() != certificate.public_key():
         raise ConfigError("the CA's key is not the key of its certificate")
     return certificate, key
-
-
-def _general_names(hosts: Sequence[str]) -> list[x509.GeneralName]:
-    if len(hosts) > _HOSTS_MAX:
-        raise ValueError(f"a certificate has room for {_HOSTS_MAX} hosts, not {len(hosts)}")
-    names: list[x509.GeneralName] = []
-    for host in hosts:
-        try:
-            names.append(x509.IPAddress(ipaddress.ip_address(host)))
-        except ValueError:
-            if len(host) > 253 or not _DNS_NAME.fullmatch(host):
-                raise ValueError(f"{host[:80]!r} is neither a DNS name nor an IP address") from None
-            names.append(x509.DNSName(host))
-    return names
 
 
 def _usage(*, signs_certificates: bool) -> x509.KeyUsage:

@@ -19,6 +19,7 @@ from trinity_mesh.config import ConfigError, load
 from trinity_mesh.telemetry.config import TelemetryConfig
 from trinity_mesh.telemetry.logs import log_to_stderr
 from trinity_mesh.telemetry.running import SECTION, telling
+from trinity_mesh.whole_file import write_whole
 
 _FILES: Final = 65_536
 """Files and connections that a process asks the system for."""
@@ -95,11 +96,7 @@ def _ready(ready_file: Path | None, told: Mapping[str, Any]) -> Ready:
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
     """Write a JSON file so that a reader sees all of it or none; mode 0600."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    with os.fdopen(os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
-        json.dump(value, file, indent=2)
-        file.write("\n")
-    beside.replace(path)
+    write_whole(path, json.dumps(value, indent=2).encode() + b"\n")
 
 
 def _allow_files() -> None:

@@ -347,13 +347,7 @@ def _result_values(result: Result) -> tuple[object, ...]:
         None if over else to_moment(result.due_time_ns or attempt.at_ns),
         to_moment(attempt.at_ns) if over else None,
         result.failing,
-        attempt.number,
-        to_moment(attempt.at_ns),
-        attempt.latency_us,
-        attempt.outcome.value,
-        attempt.status,
-        attempt.answer,
-        attempt.error,
+        *attempt_values(attempt)[1:],
     )
 
 
