@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 from trinity_core.webhook_breaker import Circuit
 from trinity_core.webhook_retry import Outcome
 from trinity_core.webhooks import DisableReason
+
+COUNTS: Final = ("ticks_delivered", "ticks_failed", "alerts_delivered", "alerts_failed", "prices", "skipped")
+"""Fields of `Activity` that grow; of several tellings they are summed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,12 +75,7 @@ def added(old: Activity, old_token: int, new: Activity, new_token: int) -> Activ
     times = [each for each in (old.success_time_ns, new.success_time_ns) if each is not None]
     failed = max((old, new), key=lambda each: each.failure_time_ns or 0)
     return Activity(
-        ticks_delivered=old.ticks_delivered + new.ticks_delivered,
-        ticks_failed=old.ticks_failed + new.ticks_failed,
-        alerts_delivered=old.alerts_delivered + new.alerts_delivered,
-        alerts_failed=old.alerts_failed + new.alerts_failed,
-        prices=old.prices + new.prices,
-        skipped=old.skipped + new.skipped,
+        **{name: getattr(old, name) + getattr(new, name) for name in COUNTS},
         in_flight=latest.in_flight,
         circuit=latest.circuit,
         ready_time_ns=latest.ready_time_ns,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from trinity_core.webhook_activity import Activity, Notice, Seen
+from trinity_core.webhook_activity import COUNTS, Activity, Notice, Seen
 from trinity_core.webhook_breaker import Circuit
 from trinity_core.webhook_retry import Outcome
 from trinity_core.webhook_store import Place
@@ -16,10 +16,9 @@ from trinity_storage.webhook_rows import arrays, columns_of
 
 # ruff: noqa: S608 - statements are put together of constants
 
-_COUNTS: Final = ("ticks_delivered", "ticks_failed", "alerts_delivered", "alerts_failed", "prices", "skipped")
 _NOW: Final = ("in_flight", "circuit", "ready_time", "time")
 _FAILURE: Final = ("failure_time", "failure_outcome", "failure_status", "failure_error")
-_COLUMNS: Final = ("endpoint", "token", *_COUNTS, *_NOW, "success_time", *_FAILURE)
+_COLUMNS: Final = ("endpoint", "token", *COUNTS, *_NOW, "success_time", *_FAILURE)
 _TYPES: Final = (
     "text, bigint, bigint, bigint, bigint, bigint, bigint, bigint, integer, smallint, timestamptz, timestamptz, "
     "timestamptz, timestamptz, smallint, smallint, text"
@@ -31,7 +30,7 @@ SELECT n.* FROM unnest({arrays(_TYPES)}) AS n ({", ".join(_COLUMNS)})
  ORDER BY endpoint
    FOR KEY SHARE OF e
 ON CONFLICT (endpoint) DO UPDATE
-   SET {", ".join(f"{name} = old.{name} + EXCLUDED.{name}" for name in _COUNTS)},
+   SET {", ".join(f"{name} = old.{name} + EXCLUDED.{name}" for name in COUNTS)},
        {", ".join(f"{n} = CASE WHEN EXCLUDED.token >= old.token THEN EXCLUDED.{n} ELSE old.{n} END" for n in _NOW)},
        {
     ", ".join(
@@ -94,7 +93,7 @@ def _values(seen: Seen) -> tuple[object, ...]:
     return (
         seen.endpoint,
         seen.token,
-        *(getattr(activity, name) for name in _COUNTS),
+        *(getattr(activity, name) for name in COUNTS),
         activity.in_flight,
         activity.circuit.value,
         to_moment(activity.ready_time_ns),
@@ -110,7 +109,7 @@ def _values(seen: Seen) -> tuple[object, ...]:
 def _activity_of(row: Row) -> Activity:
     outcome = row["failure_outcome"]
     return Activity(
-        **{name: row[name] for name in _COUNTS},
+        **{name: row[name] for name in COUNTS},
         in_flight=row["in_flight"],
         circuit=Circuit(row["circuit"]),
         ready_time_ns=from_moment(row["ready_time"]),

@@ -13,11 +13,11 @@ from dataclasses import replace
 from typing import Final
 
 from trinity_core.backoff import Backoff
-from trinity_core.errors import TrinityError
 from trinity_core.webhook_activity import Activity, Seen, added
 from trinity_core.webhook_store import Outbox
 from trinity_mesh.clock import Clock
 from trinity_webhook.lanes import Lane
+from trinity_webhook.waiting import write_behind
 
 log = logging.getLogger(__name__)
 
@@ -46,18 +46,14 @@ class ActivityLog:
 
     async def run(self) -> None:
         """Tell until cancelled."""
-        while True:
-            await self._wake.wait()
-            await self._clock.sleep(_TOLD_S)
-            self._wake.clear()
-            try:
-                await self.flush()
-                self._backoff.succeeded()
-            except TrinityError as error:
-                if self._backoff.failures == 0:
-                    log.warning("how endpoints do is told later: %s", error.message)
-                self._wake.set()
-                await self._clock.sleep(self._backoff.failed_s())
+        await write_behind(
+            self.flush,
+            wake=self._wake,
+            gather_s=_TOLD_S,
+            clock=self._clock,
+            backoff=self._backoff,
+            on_away=lambda error: log.warning("how endpoints do is told later: %s", error.message),
+        )
 
     async def flush(self) -> None:
         """Tell what has changed until now. Raises TrinityError."""

@@ -29,6 +29,7 @@ from trinity_core.webhooks import (
 from trinity_mesh.clock import Clock
 from trinity_webhook.lanes import Lane
 from trinity_webhook.ticking import Pushed, asset_of
+from trinity_webhook.waiting import write_behind
 
 log = logging.getLogger(__name__)
 
@@ -127,18 +128,14 @@ class TickLog:
 
     async def run(self) -> None:
         """Write until cancelled."""
-        while True:
-            await self._wake.wait()
-            await self._clock.sleep(_FLUSH_S)
-            self._wake.clear()
-            try:
-                await self.flush()
-                self._backoff.succeeded()
-            except TrinityError as error:
-                if self._backoff.failures == 0:
-                    log.warning("ticks are not logged now: %s", error.message)
-                self._wake.set()
-                await self._clock.sleep(self._backoff.failed_s())
+        await write_behind(
+            self.flush,
+            wake=self._wake,
+            gather_s=_FLUSH_S,
+            clock=self._clock,
+            backoff=self._backoff,
+            on_away=lambda error: log.warning("ticks are not logged now: %s", error.message),
+        )
 
     async def flush(self) -> None:
         """Write what waits. Raises TrinityError."""

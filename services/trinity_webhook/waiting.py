@@ -1,9 +1,13 @@
-"""Waiting for what comes first: an event, or a time."""
+"""Waiting for what comes first: an event, or a time; and for a store that may be away."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
+from typing import NoReturn
 
+from trinity_core.backoff import Backoff
+from trinity_core.errors import TrinityError
 from trinity_mesh.clock import Clock
 
 
@@ -15,3 +19,30 @@ async def wait_for(event: asyncio.Event, seconds: float, clock: Clock) -> None:
     finally:
         for wait in waits:
             wait.cancel()
+
+
+async def write_behind(
+    flush: Callable[[], Awaitable[None]],
+    *,
+    wake: asyncio.Event,
+    gather_s: float,
+    clock: Clock,
+    backoff: Backoff,
+    on_away: Callable[[TrinityError], None],
+) -> NoReturn:
+    """Write what gathers, until cancelled: some time after each `wake`, and again until it is taken.
+
+    `on_away` is told of the first failure of a row.
+    """
+    while True:
+        await wake.wait()
+        await clock.sleep(gather_s)
+        wake.clear()
+        try:
+            await flush()
+            backoff.succeeded()
+        except TrinityError as error:
+            if backoff.failures == 0:
+                on_away(error)
+            wake.set()
+            await clock.sleep(backoff.failed_s())
