@@ -120,48 +120,32 @@ class MeshChannel(grpc.aio.Channel):
         while (state := self.get_state(try_to_connect=True)) is not grpc.ChannelConnectivity.READY:
             await self.wait_for_state_change(state)
 
-    def unary_unary(
-        self,
-        method: str,
-        request_serializer: Any = None,
-        response_deserializer: Any = None,
-        _registered_method: bool | None = False,
-    ) -> Any:
+    def unary_unary(self, method: str, *how: Any, **named: Any) -> Any:
         """Calls with one request and one answer: these are retried and hedged."""
-        return self._stub(Method(method, "unary_unary"), request_serializer, response_deserializer)
+        return self._stub("unary_unary", method, *how, **named)
 
-    def unary_stream(
-        self,
-        method: str,
-        request_serializer: Any = None,
-        response_deserializer: Any = None,
-        _registered_method: bool | None = False,
-    ) -> Any:
+    def unary_stream(self, method: str, *how: Any, **named: Any) -> Any:
         """Streams of answers: these go to a backend that is well, and their reader opens them again."""
-        return self._stub(Method(method, "unary_stream"), request_serializer, response_deserializer)
+        return self._stub("unary_stream", method, *how, **named)
 
-    def stream_unary(
-        self,
-        method: str,
-        request_serializer: Any = None,
-        response_deserializer: Any = None,
-        _registered_method: bool | None = False,
-    ) -> Any:
+    def stream_unary(self, method: str, *how: Any, **named: Any) -> Any:
         """Streams of requests."""
-        return self._stub(Method(method, "stream_unary"), request_serializer, response_deserializer)
+        return self._stub("stream_unary", method, *how, **named)
 
-    def stream_stream(
+    def stream_stream(self, method: str, *how: Any, **named: Any) -> Any:
+        """Streams both ways."""
+        return self._stub("stream_stream", method, *how, **named)
+
+    def _stub(
         self,
-        method: str,
+        kind: str,
+        path: str,
         request_serializer: Any = None,
         response_deserializer: Any = None,
         _registered_method: bool | None = False,
-    ) -> Any:
-        """Streams both ways."""
-        return self._stub(Method(method, "stream_stream"), request_serializer, response_deserializer)
-
-    def _stub(self, method: Method, serializer: Any, deserializer: Any) -> Callable[..., Any]:
-        stub = self.balancer.stub(method, serializer, deserializer)
+    ) -> Callable[..., Any]:
+        method = Method(path, kind)
+        stub = self.balancer.stub(method, request_serializer, response_deserializer)
         send = self._attempts(stub) if method.kind == "unary_unary" else self._streams(stub)
         for interceptor in reversed(self._interceptors):
             send = interceptor.around(method, send)

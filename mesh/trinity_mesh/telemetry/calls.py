@@ -123,6 +123,14 @@ def method_of(path: str | bytes) -> str:
     return text.removeprefix("/")
 
 
+def size_of(message: Any) -> int:
+    """Bytes of a message; -1 where that is not known (a stream of requests)."""
+    if type(message) is bytes:
+        return len(message)
+    size = getattr(message, "ByteSize", None)
+    return -1 if size is None else int(size())
+
+
 def status_of(code: Any) -> str:
     """The name of a status: of grpc.StatusCode, or of its number."""
     if isinstance(code, grpc.StatusCode):

@@ -16,7 +16,7 @@ import grpc.aio
 from trinity_mesh.attempts import AttemptedCall
 from trinity_mesh.calling import CallDetails, Method, RefusedCall, Send
 from trinity_mesh.telemetry import switch, tracing
-from trinity_mesh.telemetry.calls import CallCounts, Calls, method_of, process_calls, status_of
+from trinity_mesh.telemetry.calls import CallCounts, Calls, method_of, process_calls, size_of, status_of
 
 
 class ClientTelemetry:
@@ -97,7 +97,7 @@ class CountedChannel(grpc.aio.Channel):
             span = None
             if tracing.on:
                 span, named["metadata"] = tracing.calling(called, named.get("metadata"))
-            return _CountedCall(invoke(request, **named), attempts, began_ns, _size(request), span)
+            return _CountedCall(invoke(request, **named), attempts, began_ns, size_of(request), span)
 
         return counted
 
@@ -126,7 +126,7 @@ class CountedChannel(grpc.aio.Channel):
 
             def ended(done: Any) -> None:
                 status = _ended_status(done)
-                attempts.end(status, began_ns, _size(given[0]) if given else -1)
+                attempts.end(status, began_ns, size_of(given[0]) if given else -1)
                 if span is not None:
                     span.end(status)
 
@@ -158,7 +158,7 @@ class _CountedCall:
         status, received = _UNTOLD, -1
         try:
             response = yield from self._call.__await__()
-            status, received = "OK", _size(response)
+            status, received = "OK", size_of(response)
         except grpc.aio.AioRpcError as error:
             status = error.code().name
             raise
@@ -204,11 +204,3 @@ def _ended_status(call: Any) -> str:
 
 
 _UNTOLD: Final = "UNKNOWN"
-
-
-def _size(message: Any) -> int:
-    """Bytes of a message; -1 where that is not known."""
-    if type(message) is bytes:
-        return len(message)
-    size = getattr(message, "ByteSize", None)
-    return -1 if size is None else int(size())

@@ -10,8 +10,9 @@ from typing import Any, TypeAlias
 import grpc
 import grpc.aio
 
+from trinity_mesh.interceptors import wrapped
 from trinity_mesh.telemetry import switch, tracing
-from trinity_mesh.telemetry.calls import OTHER, CallCounts, Calls, method_of, process_calls, status_of
+from trinity_mesh.telemetry.calls import OTHER, CallCounts, Calls, method_of, process_calls, size_of, status_of
 
 
 class ServerTelemetry:
@@ -27,9 +28,6 @@ class ServerTelemetry:
         """Count what the handler does."""
         if not switch.looked_at():
             return handler
-        # Late, for the list of interceptors names this module.
-        from trinity_mesh.interceptors import wrapped
-
         calls = self._counts.served(method_of(method))
         return wrapped(
             handler, lambda inner: _stream(inner, calls) if inspect.isasyncgenfunction(inner) else _unary(inner, calls)
@@ -85,7 +83,7 @@ def _unary(inner: Any, calls: Calls) -> Any:
         sent = -1
         try:
             response = await inner(request, context)
-            status, sent = status_of(context.code()), _size(response)
+            status, sent = status_of(context.code()), size_of(response)
         except asyncio.CancelledError:
             status = "CANCELLED"
             raise
@@ -93,7 +91,7 @@ def _unary(inner: Any, calls: Calls) -> Any:
             status = status_of(context.code())
             raise
         finally:
-            end(status, began_ns, sent, _size(request))
+            end(status, began_ns, sent, size_of(request))
             if span is not None:
                 span.end(status)
         return response
@@ -122,16 +120,8 @@ def _stream(inner: Any, calls: Calls) -> Any:
             status = status_of(context.code())
             raise
         finally:
-            end(status, began_ns, sent or -1, _size(request))
+            end(status, began_ns, sent or -1, size_of(request))
             if span is not None:
                 span.end(status)
 
     return counted_stream
-
-
-def _size(message: Any) -> int:
-    """Bytes of a message; -1 where that is not known (a stream of requests)."""
-    if type(message) is bytes:
-        return len(message)
-    size = getattr(message, "ByteSize", None)
-    return -1 if size is None else int(size())
