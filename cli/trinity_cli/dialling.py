@@ -24,7 +24,7 @@ def dial(address: str, service: str, environ: Mapping[str, str] = os.environ) ->
     the address is of a port for callers with keys. Raises CommandError for certificates that are not good.
     """
     folder = environ.get("TRINITY_CERTS")
-    if not folder or all(map(is_local, address.split(","))):
+    if not folder or is_local(address):
         return open_channel(address)
     try:
         config = TlsConfig(**CertificateFolder(Path(folder)).tls(OPERATOR))

@@ -8,9 +8,9 @@ import os
 import socket
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Mapping
-from typing import Final
 
 from trinity_admission.main import AdmissionPart
+from trinity_cli.mesh_sight import NAME_VARIABLE
 from trinity_cli.port_emf import PortEmf
 from trinity_cli.port_figures import Parts, PortFigures
 from trinity_client import PriceBook
@@ -27,9 +27,6 @@ from trinity_mesh.telemetry.metrics import Sample
 from trinity_mesh.telemetry.readings import process_readings
 from trinity_udp.drops import Tally
 from trinity_udp.readings import udp_samples
-
-NAME_VARIABLE: Final = "TRINITY_PROCESS"
-"""Names this process among those of its mesh, as its supervisor does."""
 
 
 class GatewaySight:

@@ -27,6 +27,8 @@ from trinity_mesh.telemetry.running import SECTION
 LISTEN_DEFAULT: Final = "127.0.0.1:0"
 SUPERVISOR: Final = "up"
 """Name of the supervisor's own process, as in the ready file."""
+NAME_VARIABLE: Final = "TRINITY_PROCESS"
+"""Names a process among those of its mesh, in its environment."""
 _ASK_S: Final = 2.0
 _PREFIX: Final = f"TRINITY_{SECTION.upper()}_"
 
@@ -109,5 +111,5 @@ def environ_of(environ: Mapping[str, str], *, process: str, address: str) -> dic
         **environ,
         f"{_PREFIX}LISTEN": address,
         f"{_PREFIX}EMF": "",
-        "TRINITY_PROCESS": process,
+        NAME_VARIABLE: process,
     }

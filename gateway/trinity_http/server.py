@@ -144,8 +144,8 @@ class _Server(uvicorn.Server):
 
         A listening socket that is closed resets what is in it, though others share its port.
         """
-        listeners = [listener for listener in sockets or () if _is_shared(listener)]
-        turned = [turn_away(listener) for listener in listeners]
+        listeners = sockets or ()
+        turned = [turn_away(listener) for listener in listeners if _is_shared(listener)]
         if any(turned):
             # Until the handshakes under way are over, on a network as well as on this machine.
             await self._clock.sleep(_HANDSHAKES_S)

@@ -90,7 +90,14 @@ class PublicTlsConfig:
 
 
 def is_local(address: str) -> bool:
-    """Whether an address is of this host alone: a Unix socket, "localhost", or a literal address of the loopback."""
+    """Whether an address is of this host alone: a Unix socket, "localhost", or a literal address of the loopback.
+
+    Of a list with commas: whether all of them are.
+    """
+    return all(map(_is_local, address.split(",")))
+
+
+def _is_local(address: str) -> bool:
     if address.startswith(("unix:", "unix-abstract:")):
         return True
     host = address.rpartition(":")[0].removeprefix("[").removesuffix("]")

@@ -208,6 +208,9 @@ def test_a_public_port_needs_both_files() -> None:
         ("localhost.example:1", False),
         ("dns:///127.0.0.1:1", False),
         (":50051", False),
+        ("unix:/run/x.sock,127.0.0.1:1", True),
+        ("unix:/run/x.sock,10.0.0.1:1", False),
+        ("10.0.0.1:1,127.0.0.1:1", False),
     ],
 )
 def test_only_the_loopback_and_sockets_are_this_host(address: str, local: bool) -> None:
