@@ -14,6 +14,7 @@ from trinity_core.backoff import Backoff
 from trinity_core.errors import Code, Reason, TrinityError
 from trinity_mesh.channels import call
 from trinity_mesh.clock import Clock
+from trinity_mesh.deadline_budget import for_everybody
 
 log = logging.getLogger(__name__)
 
@@ -91,7 +92,9 @@ class Leases:
             ),
             used=used,
         )
-        task = self._asking[key_id] = asyncio.get_running_loop().create_task(self._renew(request, lease))
+        # The lease is for all who come with the key: what the first of them has left of its time does not bound it.
+        with for_everybody():
+            task = self._asking[key_id] = asyncio.get_running_loop().create_task(self._renew(request, lease))
         task.add_done_callback(lambda _: self._asking.pop(key_id, None))
         return task
 

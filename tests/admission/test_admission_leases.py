@@ -18,6 +18,8 @@ from trinity_admission.quota_leases import Leases
 from trinity_core.errors import Reason, TrinityError
 from trinity_core.usage import Outcome, Transport
 from trinity_mesh.channels import open_channel
+from trinity_mesh.clock import SystemClock
+from trinity_mesh.deadline_budget import serve_within
 
 A = make_key(1)
 
@@ -77,6 +79,12 @@ async def stage(folder: Path) -> AsyncIterator[Stage]:
         made.usage.release.set()
         await made.leases.close()
         await made.channel.close()
+
+
+async def test_a_caller_in_a_hurry_does_not_bound_the_lease_of_all(stage: Stage) -> None:
+    serve_within(0.001, SystemClock())
+    assert await stage.ask() == "ok"
+    assert (stage.leases.grants, stage.leases.failures) == (1, 0)
 
 
 async def test_a_quota_is_kept_exactly_while_the_service_answers(stage: Stage) -> None:
