@@ -67,3 +67,7 @@ class Allowance:
         # A refusal is written too: whoever keeps asking must not be forgotten for it.
         young[prefix] = after if granted else full_at
         return granted
+
+    def put_back(self, prefix: bytes, count: int) -> None:
+        """Undo a `take` that was granted just now."""
+        self._young[prefix] -= count * self._token_ns

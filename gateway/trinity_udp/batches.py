@@ -3,6 +3,10 @@
 `Batched` is Linux's recvmmsg and sendmmsg, on memory that is made once; `OneByOne` the same for
 any system. Both take what has come without waiting, and leave nothing behind: what is
 put between `receive` and `flush` is sent by `flush`, in order.
+
+Replies of one size that follow each other to one address leave as one message which the kernel cuts into datagrams
+(UDP_SEGMENT, "generic segmentation offload", udp(7)): its way through the network stack is most of
+what a datagram costs, and is gone once for all of them. What arrives is the same.
 """
 
 from __future__ import annotations
@@ -14,8 +18,10 @@ import socket
 import struct
 import sys
 from array import array
-from itertools import accumulate
-from typing import Any, Final, Protocol
+from collections.abc import Sequence
+from itertools import accumulate, groupby
+from operator import sub
+from typing import Any, Final, NamedTuple, Protocol
 
 from trinity_udp.allowance import source_of
 from trinity_udp.codec import DATAGRAM_BYTES_MAX
@@ -25,13 +31,23 @@ from trinity_udp.reply import Reply
 Address = tuple[str, int] | tuple[str, int, int, int]
 """A peer, as the socket names it."""
 
-Received = tuple[bytes, bytes, int, Any]
-"""A datagram, its source (packed) and port, and where a reply is to go: for `put` and `address`, until `flush`."""
+Sender = tuple[int, bytes]
+"""Port and address (packed) of a peer."""
 
 _STRIDE: Final = 1_280
 _NAME: Final = 32
 _V4_NAME: Final = 16
 _V6_NAME: Final = 28
+_SEGMENT: Final = 103
+"""UDP_SEGMENT of linux/udp.h."""
+_SEGMENTS_MAX: Final = 64
+"""Most datagrams of one message: UDP_MAX_SEGMENTS of the kernels that know the fewest."""
+_SEGMENTED_BYTES_MAX: Final = 65_000
+"""Most bytes of one message, below what an IP packet holds."""
+_CONTROL: Final = struct.Struct("=QiiH6x")
+"""struct cmsghdr, and in it how long each datagram is."""
+_UNSEGMENTED: Final = frozenset({errno.EINVAL, errno.EIO, errno.EMSGSIZE, errno.EOPNOTSUPP})
+"""How a kernel says that it cannot cut a message: that device, that route or that kernel."""
 _V4_FIELDS: Final = struct.Struct("!2xH4s24x")
 """Of struct sockaddr_in in its place: port, address."""
 _V6_FIELDS: Final = struct.Struct("!2xH4x16s8x")
@@ -39,18 +55,27 @@ _V6_FIELDS: Final = struct.Struct("!2xH4x16s8x")
 _BLOCKED: Final = frozenset({errno.EAGAIN, errno.EWOULDBLOCK, errno.ENOBUFS})
 
 
+class Received(NamedTuple):
+    """A batch that has come."""
+
+    datagrams: list[bytes]
+    senders: list[Sender]
+    """Who sent each."""
+    places: Sequence[Any]
+    """Where the reply to each is to go: for `put` and `address`, until `flush`."""
+    failed: int
+    """How often the system reported an error in place of a datagram."""
+
+
 class Batches(Protocol):
     """One socket's datagrams."""
 
-    def receive(self) -> tuple[list[Received], int]:
-        """What has come, at most a batch; and how often the system reported an error in place of a datagram.
-
-        A datagram that is longer than allowed is cut one byte beyond that.
-        """
+    def receive(self) -> Received:
+        """What has come, at most a batch. A datagram that is longer than allowed is cut one byte beyond that."""
         ...
 
-    def put(self, where: Any, reply: Reply, /) -> None:
-        """Send a reply with the next `flush`."""
+    def put(self, waiting: tuple[Any, Reply], /) -> None:
+        """Send a reply to where it is to go, with the next `flush`."""
         ...
 
     def flush(self) -> list[tuple[Reply, Drop]]:
@@ -77,6 +102,15 @@ def can_batch() -> bool:
     return hasattr(libc, "recvmmsg") and hasattr(libc, "sendmmsg")
 
 
+def can_segment(bound: socket.socket) -> bool:
+    """Whether the kernel cuts one message of a socket into datagrams (Linux 4.18)."""
+    try:
+        bound.getsockopt(socket.IPPROTO_UDP, _SEGMENT)
+    except OSError:
+        return False
+    return True
+
+
 class OneByOne:
     """A system call for each datagram."""
 
@@ -84,10 +118,12 @@ class OneByOne:
         self._socket = bound
         self._batch_max = batch_max
         self._waiting: list[tuple[Address, Reply]] = []
+        self.put = self._waiting.append
+        """Send a reply with the next `flush`."""
 
-    def receive(self) -> tuple[list[Received], int]:
+    def receive(self) -> Received:
         """What has come."""
-        received: list[Received] = []
+        received = Received([], [], places := [], 0)
         failed = 0
         for _ in range(self._batch_max):
             try:
@@ -97,12 +133,10 @@ class OneByOne:
             except OSError:
                 failed += 1
                 continue
-            received.append((datagram, source_of(address[0]), address[1], address))
-        return received, failed
-
-    def put(self, where: Address, reply: Reply, /) -> None:
-        """Send a reply with the next `flush`."""
-        self._waiting.append((where, reply))
+            received.datagrams.append(datagram)
+            received.senders.append((address[1], source_of(address[0])))
+            places.append(address)
+        return received._replace(failed=failed)
 
     def flush(self) -> list[tuple[Reply, Drop]]:
         """Send what was put."""
@@ -145,7 +179,11 @@ class _Message(ctypes.Structure):
 _MESSAGE: Final = ctypes.sizeof(_Message)
 _SIZE_AT: Final = _Message.size.offset // 4
 _SIZE_STEP: Final = _MESSAGE // 4
-_NAME_STEP: Final = _MESSAGE // 8
+_STEP: Final = _MESSAGE // 8
+_CONTROL_AT: Final = _Message.control.offset // 8
+_CONTROL_SIZE_AT: Final = _Message.control_size.offset // 8
+_SEGMENT_AT: Final = (_CONTROL.size - 8) // 2
+_SEGMENT_STEP: Final = _CONTROL.size // 2
 
 
 class _Messages:
@@ -156,6 +194,7 @@ class _Messages:
         self.base = base = ctypes.addressof(ctypes.c_char.from_buffer(self.data))
         self._vectors = (_Iovec * count)()
         self.headers = (_Message * count)()
+        self._controls = (ctypes.c_char * (count * _CONTROL.size))()
         for index in range(count):
             self._vectors[index].base = base + index * _STRIDE
             self._vectors[index].size = DATAGRAM_BYTES_MAX + 1
@@ -164,10 +203,15 @@ class _Messages:
             header.name_size = name_size
             header.iov = ctypes.addressof(self._vectors) + index * ctypes.sizeof(_Iovec)
             header.iov_count = 1
+            header.control = ctypes.addressof(self._controls) + index * _CONTROL.size
+            _CONTROL.pack_into(
+                self._controls, index * _CONTROL.size, _CONTROL.size - 6, socket.IPPROTO_UDP, _SEGMENT, 0
+            )
         # The same memory as numbers: setting one is much quicker than setting a field.
         self.words = memoryview(self.headers).cast("B").cast("Q")
         self.halves = memoryview(self.headers).cast("B").cast("I")
         self.vectors = memoryview(self._vectors).cast("B").cast("Q")
+        self.segments = memoryview(self._controls).cast("B").cast("H")
 
 
 class Batched:
@@ -192,57 +236,94 @@ class Batched:
         self._fields = _V6_FIELDS if self._v6 else _V4_FIELDS
         self._sizes = self._in.halves[_SIZE_AT::_SIZE_STEP]
         self._starts = range(0, batch_max * _STRIDE, _STRIDE)
+        self._places = range(batch_max)
+        self._segmented = can_segment(bound)
         self._waiting: list[tuple[int, Reply]] = []
+        self.put = self._waiting.append
+        """Send a reply with the next `flush`."""
 
-    def receive(self) -> tuple[list[Received], int]:
+    def receive(self) -> Received:
         """What has come."""
         count = self._recvmmsg(self._fd, self._in_at, self._batch_max, socket.MSG_DONTWAIT, None)
         if count < 0:
             # What was received before an error is told first; the error comes with the next call.
-            return [], int(ctypes.get_errno() not in (errno.EAGAIN, errno.EWOULDBLOCK, errno.EINTR))
+            return Received([], [], (), int(ctypes.get_errno() not in (errno.EAGAIN, errno.EWOULDBLOCK, errno.EINTR)))
         data, sizes = self._in.data, self._sizes[:count].tolist()
-        sources = self._fields.iter_unpack(self._names[: count * _NAME])
-        return [
-            (data[at : at + size], source, port, index)
-            for index, (at, size, (port, source)) in enumerate(zip(self._starts[:count], sizes, sources, strict=True))
-        ], 0
-
-    def put(self, where: int, reply: Reply, /) -> None:
-        """Send a reply with the next `flush`."""
-        self._waiting.append((where, reply))
+        datagrams = [data[at : at + size] for at, size in zip(self._starts, sizes, strict=False)]
+        return Received(datagrams, [*self._fields.iter_unpack(self._names[: count * _NAME])], self._places[:count], 0)
 
     def flush(self) -> list[tuple[Reply, Drop]]:
         """Send what was put."""
         waiting, failed = self._waiting, list[tuple[Reply, Drop]]()
-        sent, count = 0, len(waiting)
-        if count:
-            self._lay_out()
-        while sent < count:
-            done = self._sendmmsg(self._fd, self._out_at + sent * _MESSAGE, count - sent, socket.MSG_DONTWAIT)
-            if done > 0:
-                sent += done
-                continue
-            number = ctypes.get_errno()
-            if number == errno.EINTR:
-                continue
-            reason = _reason(number)
-            end = count if reason is Drop.SEND_BLOCKED else sent + 1
-            failed += [(reply, reason) for _, reply in waiting[sent:end]]
-            sent = end
+        segmented, start = self._segmented, 0
+        while start < len(waiting):
+            counts = self._lay_out(waiting[start:], segmented=segmented)
+            sent = 0
+            while sent < len(counts):
+                done = self._sendmmsg(self._fd, self._out_at + sent * _MESSAGE, len(counts) - sent, socket.MSG_DONTWAIT)
+                if done > 0:
+                    sent += done
+                    continue
+                number, count = ctypes.get_errno(), counts[sent]
+                if number == errno.EINTR:
+                    continue
+                if count > 1 and number in _UNSEGMENTED:
+                    # From here on each by itself: in this batch, or for good where the kernel or the device never can.
+                    segmented = False
+                    self._segmented = number == errno.EINVAL or number == errno.EMSGSIZE
+                    break
+                first, reason = start + sum(counts[:sent]), _reason(number)
+                if reason is Drop.SEND_BLOCKED:
+                    count, sent = len(waiting), len(counts)
+                else:
+                    sent += 1
+                failed += [(reply, reason) for _, reply in waiting[first : first + count]]
+            start += sum(counts[:sent])
         waiting.clear()
         return failed
 
-    def _lay_out(self) -> None:
-        """Put what waits where sendmmsg finds it: one after the other, each with its length and its receiver."""
-        out, count = self._out, len(self._waiting)
-        parts = [reply.data for _, reply in self._waiting]
+    def _lay_out(self, waiting: Sequence[tuple[int, Reply]], *, segmented: bool) -> list[int]:
+        """Put what waits where sendmmsg finds it, one after the other; how many replies each message holds."""
+        out, names_at = self._out, self._names_at
+        parts = [reply.data for _, reply in waiting]
+        sizes = [*map(len, parts)]
+        counts = self._gather([place for place, _ in waiting], sizes) if segmented else [1] * len(parts)
         whole = b"".join(parts)
         out.data[: len(whole)] = whole
-        sizes = array("Q", map(len, parts))
-        starts = array("Q", accumulate(sizes[:-1], initial=out.base))
-        out.vectors[: 2 * count : 2], out.vectors[1 : 2 * count : 2] = memoryview(starts), memoryview(sizes)
-        names = array("Q", [self._names_at + where * _NAME for where, _ in self._waiting])
-        out.words[: count * _NAME_STEP : _NAME_STEP] = memoryview(names)
+        count = len(counts)
+        ends = [*accumulate(sizes, initial=out.base)]
+        firsts = [*accumulate(counts, initial=0)]
+        bounds = [ends[first] for first in firsts]
+        del firsts[-1]
+        out.vectors[: 2 * count : 2] = memoryview(array("Q", bounds[:-1]))
+        out.vectors[1 : 2 * count : 2] = memoryview(array("Q", map(sub, bounds[1:], bounds)))
+        out.words[: count * _STEP : _STEP] = memoryview(
+            array("Q", [names_at + waiting[first][0] * _NAME for first in firsts])
+        )
+        out.words[_CONTROL_SIZE_AT : count * _STEP : _STEP] = memoryview(
+            array("Q", [_CONTROL.size if number > 1 else 0 for number in counts])
+        )
+        out.segments[_SEGMENT_AT : count * _SEGMENT_STEP : _SEGMENT_STEP] = memoryview(
+            array("H", [sizes[first] for first in firsts])
+        )
+        return counts
+
+    def _gather(self, places: Sequence[int], sizes: Sequence[int]) -> list[int]:
+        """How many of the replies that follow each other go to one address in one size, again and again."""
+        names = self._names[:]
+        keys = [*zip([names[place * _NAME : (place + 1) * _NAME] for place in places], sizes, strict=True)]
+        groups = (
+            [(sizes[0], len(keys))]
+            if keys.count(keys[0]) == len(keys)
+            else [(size, sum(1 for _ in group)) for (_, size), group in groupby(keys)]
+        )
+        counts: list[int] = []
+        for size, number in groups:
+            most = min(_SEGMENTS_MAX, _SEGMENTED_BYTES_MAX // size)
+            counts += [most] * (number // most)
+            if number % most:
+                counts.append(number % most)
+        return counts
 
     def address(self, where: int, /) -> Address:
         """Where a reply would go."""

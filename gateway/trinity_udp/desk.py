@@ -9,7 +9,7 @@ is handed back to be sent.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Final, Generic, TypeVar
 
 from trinity_core import usage
@@ -25,6 +25,7 @@ from trinity_udp.drops import Drop, Tally
 from trinity_udp.purpose import Answer, Deferred, Line, Purpose, Tray
 from trinity_udp.quick import Quick
 from trinity_udp.reply import NOTHING, Reply
+from trinity_udp.runs import Runs, read_plain
 
 SOURCE_PORTS_REFUSED: Final = frozenset({0, 7, 19, 53, 123})
 """None, echo, chargen, DNS and NTP: ports that answer, or that nobody asks from."""
@@ -73,6 +74,7 @@ class Desk(Generic[S, F]):
         self._refused_ports = SOURCE_PORTS_REFUSED | frozenset(own_ports)
         self._tally = tally
         self._quick = quick
+        self._runs = None if quick is None or doors.short is None else Runs(quick, doors=doors.short)
 
     def handle(self, datagram: bytes, host: str, port: int, *, mono_ns: int, unix_ns: int) -> Reply:
         """Answer one datagram from `host` and `port`, or drop it and count why."""
@@ -109,6 +111,35 @@ class Desk(Generic[S, F]):
             else:
                 found = quick.plain(datagram, mono_ns, unix_ns)
         return self._at_length(datagram, found, source, mono_ns, unix_ns)
+
+    def take_run(
+        self, datagrams: Sequence[bytes], source: bytes, port: int, mono_ns: int, unix_ns: int
+    ) -> list[Reply] | None:
+        """Answer what came from one address in one batch together; None where it must be taken one at a time."""
+        runs = self._runs
+        if runs is None or port in self._refused_ports:
+            return None
+        binary = datagrams[0].startswith(_SIGNED)
+        lines = None if binary else read_plain(datagrams)
+        if not binary and lines is None:
+            return None
+        allowance = self._session_allowance if binary else self._allowance
+        prefix, count = prefix_of(source), len(datagrams)
+        if not allowance.take(prefix, now_ns=mono_ns, count=count):
+            return None
+        if lines is None:
+            found = runs.binary(datagrams, source, mono_ns, unix_ns)
+            if found is not None:
+                return [
+                    each if type(each) is Reply else self._at_length(datagram, each, source, mono_ns, unix_ns)
+                    for datagram, each in zip(datagrams, found, strict=True)
+                ]
+        else:
+            answered = runs.plain(datagrams, lines, mono_ns, unix_ns)
+            if answered is not None:
+                return answered
+        allowance.put_back(prefix, count)
+        return None
 
     def _at_length(
         self, datagram: bytes, found: Reply | Caller | Drop | None, source: bytes, mono_ns: int, unix_ns: int

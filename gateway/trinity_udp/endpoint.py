@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Collection, Hashable
-from typing import Any, Self, TypeVar
+from collections.abc import Collection, Hashable, Iterable, Sequence
+from typing import Any, Final, Self, TypeVar
 
 from trinity_core.errors import TrinityError
 from trinity_mesh.clock import Clock
 from trinity_udp.allowance import Allowance
-from trinity_udp.batches import Address, Batches, batches_of
+from trinity_udp.batches import Address, Batches, Sender, batches_of
 from trinity_udp.config import PortConfig
 from trinity_udp.desk import Desk
 from trinity_udp.doors import Doors, OpenDoors
@@ -19,13 +19,34 @@ from trinity_udp.drops import Drop, Tally
 from trinity_udp.lookups import Lookups
 from trinity_udp.purpose import Deferred, Purpose
 from trinity_udp.quick import Quick
-from trinity_udp.reply import Reply
+from trinity_udp.reply import NOTHING, Reply
 from trinity_udp.sockets import FAMILY_MISSING, bind, refusal, resolve, spell
 
 S = TypeVar("S", bound=Hashable)
 F = TypeVar("F")
 
 log = logging.getLogger(__name__)
+
+
+_RUN_MIN: Final = 4
+"""Fewer datagrams of one sender are taken one at a time: it costs no more."""
+
+
+def runs_of(
+    datagrams: Sequence[bytes], senders: Sequence[Sender], places: Sequence[Any]
+) -> Iterable[tuple[Sender, Sequence[bytes], Sequence[Any]]]:
+    """A batch by its senders: each with its datagrams in their order, and where their replies are to go."""
+    if senders and senders.count(senders[0]) == len(senders):
+        return [(senders[0], datagrams, places)]
+    runs: dict[Sender, tuple[list[bytes], list[Any]]] = {}
+    for datagram, sender, place in zip(datagrams, senders, places, strict=True):
+        run = runs.get(sender)
+        if run is None:
+            runs[sender] = [datagram], [place]
+        else:
+            run[0].append(datagram)
+            run[1].append(place)
+    return [(sender, *run) for sender, run in runs.items()]
 
 
 class Endpoint:
@@ -116,30 +137,26 @@ class Endpoint:
 
     def _on_readable(self, bound: socket.socket, batches: Batches) -> None:
         """Answer what has arrived, at most `batch_max` datagrams; the loop comes back while there is more."""
-        tally, desk = self.tally, self._desk
-        received, failed = batches.receive()
+        tally = self.tally
+        datagrams, senders, places, failed = batches.receive()
         tally.dropped[Drop.RECEIVE_FAILED] += failed
-        tally.received += len(received)
+        tally.received += len(datagrams)
+        tally.bytes_in += sum(map(len, datagrams))
         mono_ns, unix_ns = self._clock.monotonic_ns(), self._clock.unix_ns()
-        put = bytes_in = bytes_out = 0
-        strict = self._doors.strict
-        for datagram, source, port, where in received:
-            bytes_in += len(datagram)
-            try:
-                reply = desk.take(datagram, source, port, mono_ns, unix_ns)
-            except Exception as error:
-                self._unforeseen(error)
-                continue
-            if reply.data:
-                if strict or len(reply.data) > reply.limit:
-                    self._send(bound, reply, batches.address(where))
-                else:
-                    batches.put(where, reply)
-                    put += 1
-                    bytes_out += len(reply.data)
-            for deferred in reply.deferred:
-                self._look_up(bound, deferred, batches.address(where))
-        tally.bytes_in += bytes_in
+        put = bytes_out = 0
+        strict, later = self._doors.strict, batches.put
+        for (port, source), run, ways in runs_of(datagrams, senders, places):
+            for reply, where in zip(self._taken(run, source, port, mono_ns, unix_ns), ways, strict=True):
+                size = len(reply.data)
+                if size:
+                    if strict or size > reply.limit:
+                        self._send(bound, reply, batches.address(where))
+                    else:
+                        later((where, reply))
+                        put += 1
+                        bytes_out += size
+                for deferred in reply.deferred:
+                    self._look_up(bound, deferred, batches.address(where))
         if put:
             for reply, reason in batches.flush():
                 put -= 1
@@ -148,6 +165,29 @@ class Endpoint:
             tally.replied += put
             tally.bytes_out += bytes_out
         tally.busy_ns += self._clock.monotonic_ns() - mono_ns
+
+    def _taken(
+        self, datagrams: Sequence[bytes], source: bytes, port: int, mono_ns: int, unix_ns: int
+    ) -> Sequence[Reply]:
+        """The fate of each datagram of one sender."""
+        desk = self._desk
+        if len(datagrams) >= _RUN_MIN:
+            try:
+                replies = desk.take_run(datagrams, source, port, mono_ns, unix_ns)
+            except Exception as error:
+                for _ in datagrams:
+                    self._unforeseen(error)
+                return [NOTHING] * len(datagrams)
+            if replies is not None:
+                return replies
+        replies = []
+        for datagram in datagrams:
+            try:
+                replies.append(desk.take(datagram, source, port, mono_ns, unix_ns))
+            except Exception as error:
+                self._unforeseen(error)
+                replies.append(NOTHING)
+        return replies
 
     def _look_up(self, bound: socket.socket, deferred: Deferred[Any], address: Address) -> None:
         self.tally.looked_up += 1

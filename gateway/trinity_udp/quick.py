@@ -26,18 +26,23 @@ from trinity_udp.prices import ANSWERED, Replica
 from trinity_udp.reply import Reply
 
 if TYPE_CHECKING:
+    from trinity_admission.fast_pass import FastPass
     from trinity_admission.ledger import Slot
 
 KNOWN_MAX: Final = 4_096
 """Most payloads whose meaning is remembered."""
 
 _QUESTION: Final = rb"GET ([A-Z0-9]{1,16})( USD)?(?: id=([A-Za-z0-9][A-Za-z0-9_-]{0,15}))?"
-_PLAIN: Final = re.compile(_QUESTION + rb"(?: c=[0-9a-f]{48})?[ \r\n]*").fullmatch
+PLAIN: Final = _QUESTION + rb"(?: c=[0-9a-f]{48})?[ \r\n]*"
+"""A plain line without a session, as a regular expression: asset, quote, id."""
+_PLAIN: Final = re.compile(PLAIN).fullmatch
 _LINE: Final = re.compile(
     _QUESTION + rb" s=([0-9a-f]{16}) t=([1-9][0-9]{0,9}) q=(0|[1-9][0-9]{0,9}) m=([0-9a-f]{32})[ \r\n]*"
 ).fullmatch
-_HEAD: Final = struct.Struct(">BBH8xQII")
-_REPLY: Final = bytes((VERSION, RESPONSE | MAC))
+HEAD: Final = struct.Struct(">BBH8xQII")
+"""Of a binary query: version, flags, length, session, time, sequence."""
+REPLY: Final = bytes((VERSION, RESPONSE | MAC))
+"""How a binary reply begins."""
 _SEQUENCES: Final = 1 << 32
 
 
@@ -60,6 +65,18 @@ class Shown:
         self.part = b""
         """Its part of a binary payload."""
 
+    def line(self, mark: bytes | None, limit: int, *, quoted: bool) -> bytes | None:
+        """The fullest line that has at most `limit` bytes, with the id of a question; None where there is none."""
+        reply = (b"OK %b" % mark if mark else b"OK -") + self.words
+        if len(reply) <= limit:
+            return reply
+        start = b"OK %b" % mark if mark else b"OK"
+        reply = start + self.short
+        if quoted and len(reply) <= limit:
+            return reply
+        reply = start + self.shortest
+        return reply if len(reply) <= limit else None
+
 
 class Quick:
     """Answers plain questions of one port. For one event loop."""
@@ -68,13 +85,15 @@ class Quick:
         """`demo`: whether lines without a session are given prices."""
         self._replica = replica
         self._doors = doors
-        self._demo = demo
+        self.demo = demo
+        """Lines without a session are given prices."""
         self._known = doors.known
         self._shown: dict[str, Shown] = {}
         self._payloads: dict[bytes, tuple[str, ...]] = {}
         self._form = PriceForm()
         self._read_ns = self._second = -1
-        self._unix = b""
+        self.unix = b""
+        """The second of the last turn, as replies have it."""
         self._end = b""
 
     def learn(self, query: Query) -> None:
@@ -89,21 +108,16 @@ class Quick:
     def plain(self, datagram: bytes, mono_ns: int, unix_ns: int) -> Reply | None:
         """The answer to a line without a session; None where it must go the long way."""
         found = _PLAIN(datagram)
-        if found is None or not self._demo:
+        if found is None or not self.demo:
             return None
         name, quoted, mark = found.groups()
-        shown = self._look(asset := name.decode(), mono_ns)
+        shown = self.look(asset := name.decode(), mono_ns)
         if shown is None:
             return None
         limit = len(datagram) * EARNED_FACTOR
-        reply = (b"OK %b" % mark if mark else b"OK -") + shown.words
-        if len(reply) > limit:
-            start = b"OK %b" % mark if mark else b"OK"
-            reply = start + shown.short
-            if not quoted or len(reply) > limit:
-                reply = start + shown.shortest
-                if len(reply) > limit:
-                    return None
+        reply = shown.line(mark, limit, quoted=bool(quoted))
+        if reply is None:
+            return None
         way = self._doors.demo()
         slots = None if way is None else way.answer_at(asset, unix_ns)
         return None if slots is None else Reply(reply, limit, (), (), slots)
@@ -120,7 +134,7 @@ class Quick:
         now_s, sequence = unix_ns // 1_000_000_000, int(number)
         if not -TIME_S <= int(time) - now_s <= TIME_S or session.expire_s <= now_s or sequence >= _SEQUENCES:
             return None
-        shown = self._look(asset.decode(), mono_ns)
+        shown = self.look(asset.decode(), mono_ns)
         if shown is None:
             return None
         reply = (b"OK %b" % mark if mark else b"OK -") + shown.words
@@ -137,7 +151,7 @@ class Quick:
         size = len(datagram)
         if size < HEAD_BYTES + MAC_BYTES:
             return None
-        _, flags, length, session_id, unix_s, sequence = _HEAD.unpack_from(datagram)
+        _, flags, length, session_id, unix_s, sequence = HEAD.unpack_from(datagram)
         if flags != MAC or HEAD_BYTES + length + MAC_BYTES != size:
             return None
         signed, mac = datagram[:-MAC_BYTES], datagram[-MAC_BYTES:]
@@ -145,21 +159,12 @@ class Quick:
         assets = self._payloads.get(signed[HEAD_BYTES:])
         if session is None or assets is None:
             return None
-        now_s = self._second if unix_ns == self._read_ns else self._turn(unix_ns)
+        now_s = self._second if unix_ns == self._read_ns else self.turn(unix_ns)
         if not -TIME_S <= unix_s - now_s <= TIME_S or session.expire_s <= now_s:
             return None
-        if len(assets) == 1:
-            shown = self._shown.get(assets[0])
-            if shown is None or shown.seen_ns != mono_ns or shown.price is None:
-                shown = self._look(assets[0], mono_ns)
-                if shown is None:
-                    return None
-            payload = shown.part + self._end
-        else:
-            parts = [shown.part for asset in assets if (shown := self._look(asset, mono_ns)) is not None]
-            if len(parts) < len(assets):
-                return None
-            payload = b"".join(parts) + self._end
+        payload = self.payload_of(assets, mono_ns)
+        if payload is None:
+            return None
         length, limit = len(payload), size * EARNED_FACTOR
         if HEAD_BYTES + length + MAC_BYTES > limit or HEAD_BYTES + length + MAC_BYTES > DATAGRAM_BYTES_MAX:
             return None
@@ -169,15 +174,31 @@ class Quick:
         slots = self._let_in(session, session_id, sequence, assets, source, mono_ns, unix_ns)
         if not isinstance(slots, tuple):
             return slots
-        head = (_REPLY, length.to_bytes(2, "big"), datagram[4:20], self._unix, datagram[24:28], payload)
+        head = (REPLY, length.to_bytes(2, "big"), datagram[4:20], self.unix, datagram[24:28], payload)
         reply = b"%b%b%b%b%b%b" % head
         return Reply(reply + macs.reply(mac, reply), limit, (), (), slots)
 
-    def _turn(self, unix_ns: int) -> int:
+    def assets_of(self, payload: bytes) -> tuple[str, ...] | None:
+        """What a binary query's payload asks for, if that was learnt."""
+        return self._payloads.get(payload)
+
+    def payload_of(self, assets: tuple[str, ...], mono_ns: int) -> bytes | None:
+        """The payload that answers a query about these, in the second of the last turn; None where a price lacks."""
+        if len(assets) == 1:
+            shown = self._shown.get(assets[0])
+            if shown is None or shown.seen_ns != mono_ns or shown.price is None:
+                shown = self.look(assets[0], mono_ns)
+                if shown is None:
+                    return None
+            return shown.part + self._end
+        parts = [shown.part for asset in assets if (shown := self.look(asset, mono_ns)) is not None]
+        return b"".join(parts) + self._end if len(parts) == len(assets) else None
+
+    def turn(self, unix_ns: int) -> int:
         """The clock was read anew: the second it shows, and what replies say of it."""
         now_s = unix_ns // 1_000_000_000
         if now_s != self._second:
-            self._second, self._unix, self._end = now_s, now_s.to_bytes(4, "big"), self._form.end(now_s)
+            self._second, self.unix, self._end = now_s, now_s.to_bytes(4, "big"), self._form.end(now_s)
         self._read_ns = unix_ns
         return now_s
 
@@ -192,12 +213,8 @@ class Quick:
         unix_ns: int,
     ) -> tuple[Slot, ...] | Caller | Drop | None:
         """What follows a good MAC: the key, the window, the key's limits, the count."""
-        way = session.fast
-        if way is None or way.over or session.source != source:
-            way = self._doors.pass_of(session, source)
-            if way is None:
-                return None
-        if not way.good(mono_ns, unix_ns):
+        way = self.way_of(session, source)
+        if way is None or not way.good(mono_ns, unix_ns):
             return None
         if not session.window.take(sequence):
             return Drop.SESSION_REPLAY
@@ -205,7 +222,14 @@ class Quick:
         slots = way.answers_at(assets, mono_ns, unix_ns)
         return self._doors.again(session_id, mono_ns=mono_ns, unix_ns=unix_ns) if slots is None else slots
 
-    def _look(self, asset: str, mono_ns: int) -> Shown | None:
+    def way_of(self, session: Session, source: bytes) -> FastPass | None:
+        """The way of a session's key from an address; None where it has to go the long one."""
+        way = session.fast
+        if way is None or way.over or session.source != source:
+            way = self._doors.pass_of(session, source)
+        return way
+
+    def look(self, asset: str, mono_ns: int) -> Shown | None:
         """The asset's price as it is now, rendered; None where there is none to answer with."""
         shown = self._shown.get(asset)
         if shown is not None and shown.seen_ns == mono_ns:

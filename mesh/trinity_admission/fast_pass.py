@@ -133,8 +133,8 @@ class FastPass:
             lease.used += 1
         return self._lines % told
 
-    def answers_at(self, assets: tuple[str, ...], now_ns: int, unix_ns: int) -> tuple[Slot, ...] | None:
-        """Let one answer about each of the assets in, all or none, by clocks that were read already.
+    def answers_at(self, assets: tuple[str, ...], now_ns: int, unix_ns: int, n: int = 1) -> tuple[Slot, ...] | None:
+        """Let `n` answers about each of the assets in, all or none, by clocks that were read already.
 
         Only while the pass is `good`. Returns where they were counted, to be given back to `Counts`
         should they not leave; None where the long way must be gone, and then nothing was counted.
@@ -142,7 +142,7 @@ class FastPass:
         slots = self._several.get(assets) or self._slots_of(assets)
         if slots is None:
             return None
-        seat, count = self._seat, len(slots)
+        seat, count = self._seat, len(slots) * n
         lease = None
         if self._leased:
             lease = seat.lease
@@ -150,7 +150,7 @@ class FastPass:
                 return None
         if seat.bucket.take(now_ns, count):
             return None
-        if not self._counts.count_each(slots, unix_ns):
+        if not self._counts.count_each(slots, unix_ns, n):
             return None
         if lease is not None:
             lease.used += count
@@ -194,8 +194,8 @@ class UnkeyedPass:
         self._method = method
         self._slots: dict[str, tuple[Slot, ...]] = {}
 
-    def answer_at(self, asset: str, unix_ns: int) -> tuple[Slot, ...] | None:
-        """Count one answer about one asset as LOCAL; None where the long way must be gone."""
+    def answer_at(self, asset: str, unix_ns: int, n: int = 1) -> tuple[Slot, ...] | None:
+        """Count `n` answers about one asset as LOCAL, all or none; None where the long way must be gone."""
         slots = self._slots.get(asset)
         if slots is None:
             if asset not in self._assets:
@@ -205,4 +205,4 @@ class UnkeyedPass:
             except TrinityError:
                 return None
             slots = self._slots[asset] = (slot,)
-        return slots if self._counts.count_each(slots, unix_ns) else None
+        return slots if self._counts.count_each(slots, unix_ns, n) else None

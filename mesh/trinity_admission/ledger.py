@@ -157,25 +157,25 @@ class Ledger:
             n = self._turn(slot, n)
         slot.cells[slot.index] += n
 
-    def count_each(self, slots: Sequence[Slot], unix_ns: int) -> bool:
-        """Count one answer in each of the slots, by a clock that was just read; or False, and none."""
+    def count_each(self, slots: Sequence[Slot], unix_ns: int, n: int = 1) -> bool:
+        """Count `n` answers in each of the slots, by a clock that was just read; or False, and none."""
         for slot in slots:
             if not slot.from_ns <= unix_ns < slot.until_ns:
-                return self._count_each(slots)
+                return self._count_each(slots, n)
         for slot in slots:
-            slot.cells[slot.index] += 1
+            slot.cells[slot.index] += n
         return True
 
-    def _count_each(self, slots: Sequence[Slot]) -> bool:
+    def _count_each(self, slots: Sequence[Slot], n: int) -> bool:
         """The same where an hour has begun, or answers are owed."""
         done = 0
         try:
             for slot in slots:
-                self.count(slot)
+                self.count(slot, n)
                 done += 1
         except TrinityError:
             for slot in slots[:done]:
-                self.give_back(slot)
+                self.give_back(slot, n)
             return False
         return True
 

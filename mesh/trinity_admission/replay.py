@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from trinity_admission.buckets import Cells
@@ -35,3 +36,7 @@ class ReplayWindow:
             return False
         cells[at + 1] |= bit
         return True
+
+    def take_each(self, sequences: Sequence[int]) -> list[bool]:
+        """The same for several that came together, in their order."""
+        return [self.take(sequence) for sequence in sequences]

@@ -36,8 +36,8 @@ class Counts(Protocol):
         """Count `n` answers that are about to leave. MUST raise TrinityError where that cannot be done."""
         ...
 
-    def count_each(self, slots: Sequence[Slot], unix_ns: int) -> bool:
-        """Count one answer in each, or none: False where one cannot be counted. `unix_ns` was just read."""
+    def count_each(self, slots: Sequence[Slot], unix_ns: int, n: int = 1) -> bool:
+        """Count `n` answers in each, or none: False where one cannot be counted. `unix_ns` was just read."""
         ...
 
     def give_back(self, slot: Slot, n: int = 1) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from collections.abc import Iterable
 from typing import Final
 
 MAC_BYTES: Final = 16
@@ -66,6 +67,26 @@ class SessionMacs:
         inner.update(signed)
         outer.update(inner.digest())
         return outer.digest()[:MAC_BYTES]
+
+    def queries(self, signed: Iterable[bytes]) -> list[bytes]:
+        """`query` of several."""
+        inner_of, outer_of, macs = self._query.copy, self._outer.copy, list[bytes]()
+        for each in signed:
+            inner, outer = inner_of(), outer_of()
+            inner.update(each)
+            outer.update(inner.digest())
+            macs.append(outer.digest()[:MAC_BYTES])
+        return macs
+
+    def replies(self, request_macs: Iterable[bytes], signed: Iterable[bytes]) -> list[bytes]:
+        """`reply` of several, each behind what it signs."""
+        inner_of, outer_of, whole = self._reply.copy, self._outer.copy, list[bytes]()
+        for mac, each in zip(request_macs, signed, strict=True):
+            inner, outer = inner_of(), outer_of()
+            inner.update(mac + each)
+            outer.update(inner.digest())
+            whole.append(each + outer.digest()[:MAC_BYTES])
+        return whole
 
     def reply(self, request_mac: bytes, signed: bytes) -> bytes:
         """Of the reply to a binary request; `signed` is the reply before its MAC."""

@@ -72,15 +72,15 @@ class CountsInMemory:
         key_id, transport, method, asset, outcome = slot.kind
         self.counted[key_id, {1: "http", 2: "udp", 3: "grpc"}[transport], method, asset, int(outcome)] += n
 
-    def count_each(self, slots: Sequence[Any], unix_ns: int) -> bool:
+    def count_each(self, slots: Sequence[Any], unix_ns: int, n: int = 1) -> bool:
         done: list[Any] = []
         try:
             for slot in slots:
-                self.count(slot)
+                self.count(slot, n)
                 done.append(slot)
         except TrinityError:
             for slot in done:
-                self.give_back(slot)
+                self.give_back(slot, n)
         return len(done) == len(slots)
 
     def give_back(self, slot: Any, n: int = 1) -> None:

@@ -134,7 +134,7 @@ class CountBook:
     def count(self, slot: Any, n: int = 1) -> None:
         self.counts[slot] += n
 
-    def count_each(self, slots: Sequence[Any], unix_ns: int) -> bool:
+    def count_each(self, slots: Sequence[Any], unix_ns: int, n: int = 1) -> bool:
         raise AssertionError("deliveries are counted one by one")
 
     def give_back(self, slot: Any, n: int = 1) -> None:
