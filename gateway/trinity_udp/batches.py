@@ -20,7 +20,6 @@ import sys
 from array import array
 from collections.abc import Sequence
 from itertools import accumulate, groupby
-from operator import sub
 from typing import Any, Final, NamedTuple, Protocol
 
 from trinity_udp.allowance import source_of
@@ -48,6 +47,8 @@ _CONTROL: Final = struct.Struct("=QiiH6x")
 """struct cmsghdr, and in it how long each datagram is."""
 _UNSEGMENTED: Final = frozenset({errno.EINVAL, errno.EIO, errno.EMSGSIZE, errno.EOPNOTSUPP})
 """How a kernel says that it cannot cut a message: that device, that route or that kernel."""
+_PASSING: Final = frozenset({errno.EINVAL, errno.EMSGSIZE})
+"""Those of a route, which others may not have."""
 _V4_FIELDS: Final = struct.Struct("!2xH4s24x")
 """Of struct sockaddr_in in its place: port, address."""
 _V6_FIELDS: Final = struct.Struct("!2xH4x16s8x")
@@ -74,8 +75,8 @@ class Batches(Protocol):
         """What has come, at most a batch. A datagram that is longer than allowed is cut one byte beyond that."""
         ...
 
-    def put(self, waiting: tuple[Any, Reply], /) -> None:
-        """Send a reply to where it is to go, with the next `flush`."""
+    def put(self, waiting: tuple[Any, list[Reply]], /) -> None:
+        """Send replies to where one of them is to go, with the next `flush`."""
         ...
 
     def flush(self) -> list[tuple[Reply, Drop]]:
@@ -117,9 +118,9 @@ class OneByOne:
     def __init__(self, bound: socket.socket, batch_max: int) -> None:
         self._socket = bound
         self._batch_max = batch_max
-        self._waiting: list[tuple[Address, Reply]] = []
+        self._waiting: list[tuple[Address, list[Reply]]] = []
         self.put = self._waiting.append
-        """Send a reply with the next `flush`."""
+        """Send replies to an address with the next `flush`."""
 
     def receive(self) -> Received:
         """What has come."""
@@ -141,11 +142,12 @@ class OneByOne:
     def flush(self) -> list[tuple[Reply, Drop]]:
         """Send what was put."""
         failed: list[tuple[Reply, Drop]] = []
-        for address, reply in self._waiting:
-            try:
-                self._socket.sendto(reply.data, address)
-            except OSError as error:
-                failed.append((reply, _reason(error.errno, blocked=isinstance(error, BlockingIOError))))
+        for address, replies in self._waiting:
+            for reply in replies:
+                try:
+                    self._socket.sendto(reply.data, address)
+                except OSError as error:
+                    failed.append((reply, _reason(error.errno, blocked=isinstance(error, BlockingIOError))))
         self._waiting.clear()
         return failed
 
@@ -238,9 +240,9 @@ class Batched:
         self._starts = range(0, batch_max * _STRIDE, _STRIDE)
         self._places = range(batch_max)
         self._segmented = can_segment(bound)
-        self._waiting: list[tuple[int, Reply]] = []
+        self._waiting: list[tuple[int, list[Reply]]] = []
         self.put = self._waiting.append
-        """Send a reply with the next `flush`."""
+        """Send replies to a place with the next `flush`."""
 
     def receive(self) -> Received:
         """What has come."""
@@ -254,76 +256,65 @@ class Batched:
 
     def flush(self) -> list[tuple[Reply, Drop]]:
         """Send what was put."""
-        waiting, failed = self._waiting, list[tuple[Reply, Drop]]()
-        segmented, start = self._segmented, 0
-        while start < len(waiting):
-            counts = self._lay_out(waiting[start:], segmented=segmented)
-            sent = 0
-            while sent < len(counts):
-                done = self._sendmmsg(self._fd, self._out_at + sent * _MESSAGE, len(counts) - sent, socket.MSG_DONTWAIT)
+        failed: list[tuple[Reply, Drop]] = []
+        messages = [part for place, replies in self._waiting for part in self._cut(place, replies)]
+        self._waiting.clear()
+        while messages:
+            self._lay_out(messages)
+            count, sent = len(messages), 0
+            while sent < count:
+                done = self._sendmmsg(self._fd, self._out_at + sent * _MESSAGE, count - sent, socket.MSG_DONTWAIT)
                 if done > 0:
                     sent += done
                     continue
-                number, count = ctypes.get_errno(), counts[sent]
+                number = ctypes.get_errno()
                 if number == errno.EINTR:
                     continue
-                if count > 1 and number in _UNSEGMENTED:
-                    # From here on each by itself: in this batch, or for good where the kernel or the device never can.
-                    segmented = False
-                    self._segmented = number == errno.EINVAL or number == errno.EMSGSIZE
+                if number in _UNSEGMENTED and len(messages[sent][1]) > 1:
+                    # From here on each by itself: in this batch, or for good where kernel or device never can.
+                    self._segmented = number in _PASSING
+                    messages = [(place, [reply]) for place, replies in messages[sent:] for reply in replies]
                     break
-                first, reason = start + sum(counts[:sent]), _reason(number)
-                if reason is Drop.SEND_BLOCKED:
-                    count, sent = len(waiting), len(counts)
-                else:
-                    sent += 1
-                failed += [(reply, reason) for _, reply in waiting[first : first + count]]
-            start += sum(counts[:sent])
-        waiting.clear()
+                reason = _reason(number)
+                end = count if reason is Drop.SEND_BLOCKED else sent + 1
+                failed += [(reply, reason) for _, replies in messages[sent:end] for reply in replies]
+                sent = end
+            else:
+                break
         return failed
 
-    def _lay_out(self, waiting: Sequence[tuple[int, Reply]], *, segmented: bool) -> list[int]:
-        """Put what waits where sendmmsg finds it, one after the other; how many replies each message holds."""
-        out, names_at = self._out, self._names_at
-        parts = [reply.data for _, reply in waiting]
-        sizes = [*map(len, parts)]
-        counts = self._gather([place for place, _ in waiting], sizes) if segmented else [1] * len(parts)
+    def _cut(self, place: int, replies: list[Reply]) -> list[tuple[int, list[Reply]]]:
+        """The messages that replies to one place are sent as: those of one size that follow each other are one."""
+        if len(replies) == 1 or not self._segmented:
+            return [(place, [reply]) for reply in replies]
+        sizes = [len(reply.data) for reply in replies]
+        size = sizes[0]
+        most = min(_SEGMENTS_MAX, _SEGMENTED_BYTES_MAX // size)
+        if len(replies) <= most and sizes.count(size) == len(sizes):
+            return [(place, replies)]
+        messages: list[tuple[int, list[Reply]]] = []
+        at = 0
+        for size, group in groupby(sizes):
+            end, most = at + sum(1 for _ in group), min(_SEGMENTS_MAX, _SEGMENTED_BYTES_MAX // size)
+            messages += [(place, replies[start : min(end, start + most)]) for start in range(at, end, most)]
+            at = end
+        return messages
+
+    def _lay_out(self, messages: Sequence[tuple[int, list[Reply]]]) -> None:
+        """Put messages where sendmmsg finds them, one after the other, each with its length and its receiver."""
+        out, count, names_at = self._out, len(messages), self._names_at
+        parts = [b"".join([reply.data for reply in replies]) for _, replies in messages]
         whole = b"".join(parts)
         out.data[: len(whole)] = whole
-        count = len(counts)
-        ends = [*accumulate(sizes, initial=out.base)]
-        firsts = [*accumulate(counts, initial=0)]
-        bounds = [ends[first] for first in firsts]
-        del firsts[-1]
-        out.vectors[: 2 * count : 2] = memoryview(array("Q", bounds[:-1]))
-        out.vectors[1 : 2 * count : 2] = memoryview(array("Q", map(sub, bounds[1:], bounds)))
-        out.words[: count * _STEP : _STEP] = memoryview(
-            array("Q", [names_at + waiting[first][0] * _NAME for first in firsts])
-        )
-        out.words[_CONTROL_SIZE_AT : count * _STEP : _STEP] = memoryview(
-            array("Q", [_CONTROL.size if number > 1 else 0 for number in counts])
-        )
-        out.segments[_SEGMENT_AT : count * _SEGMENT_STEP : _SEGMENT_STEP] = memoryview(
-            array("H", [sizes[first] for first in firsts])
-        )
-        return counts
-
-    def _gather(self, places: Sequence[int], sizes: Sequence[int]) -> list[int]:
-        """How many of the replies that follow each other go to one address in one size, again and again."""
-        names = self._names[:]
-        keys = [*zip([names[place * _NAME : (place + 1) * _NAME] for place in places], sizes, strict=True)]
-        groups = (
-            [(sizes[0], len(keys))]
-            if keys.count(keys[0]) == len(keys)
-            else [(size, sum(1 for _ in group)) for (_, size), group in groupby(keys)]
-        )
-        counts: list[int] = []
-        for size, number in groups:
-            most = min(_SEGMENTS_MAX, _SEGMENTED_BYTES_MAX // size)
-            counts += [most] * (number // most)
-            if number % most:
-                counts.append(number % most)
-        return counts
+        sizes = array("Q", map(len, parts))
+        starts = array("Q", accumulate(sizes[:-1], initial=out.base))
+        names = array("Q", [names_at + place * _NAME for place, _ in messages])
+        controls = array("Q", [_CONTROL.size if len(replies) > 1 else 0 for _, replies in messages])
+        segments = array("H", [len(replies[0].data) for _, replies in messages])
+        out.vectors[: 2 * count : 2], out.vectors[1 : 2 * count : 2] = memoryview(starts), memoryview(sizes)
+        out.words[: count * _STEP : _STEP] = memoryview(names)
+        out.words[_CONTROL_SIZE_AT : count * _STEP : _STEP] = memoryview(controls)
+        out.segments[_SEGMENT_AT : count * _SEGMENT_STEP : _SEGMENT_STEP] = memoryview(segments)
 
     def address(self, where: int, /) -> Address:
         """Where a reply would go."""

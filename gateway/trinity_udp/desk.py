@@ -127,19 +127,17 @@ class Desk(Generic[S, F]):
         prefix, count = prefix_of(source), len(datagrams)
         if not allowance.take(prefix, now_ns=mono_ns, count=count):
             return None
+
+        def otherwise(datagram: bytes, found: Caller | Drop) -> Reply:
+            return self._at_length(datagram, found, source, mono_ns, unix_ns)
+
         if lines is None:
-            found = runs.binary(datagrams, source, mono_ns, unix_ns)
-            if found is not None:
-                return [
-                    each if type(each) is Reply else self._at_length(datagram, each, source, mono_ns, unix_ns)
-                    for datagram, each in zip(datagrams, found, strict=True)
-                ]
+            replies = runs.binary(datagrams, source, mono_ns, unix_ns, otherwise)
         else:
-            answered = runs.plain(datagrams, lines, mono_ns, unix_ns)
-            if answered is not None:
-                return answered
-        allowance.put_back(prefix, count)
-        return None
+            replies = runs.plain(datagrams, lines, mono_ns, unix_ns)
+        if replies is None:
+            allowance.put_back(prefix, count)
+        return replies
 
     def _at_length(
         self, datagram: bytes, found: Reply | Caller | Drop | None, source: bytes, mono_ns: int, unix_ns: int

@@ -144,19 +144,22 @@ class Endpoint:
         tally.bytes_in += sum(map(len, datagrams))
         mono_ns, unix_ns = self._clock.monotonic_ns(), self._clock.unix_ns()
         put = bytes_out = 0
-        strict, later = self._doors.strict, batches.put
+        strict = self._doors.strict
         for (port, source), run, ways in runs_of(datagrams, senders, places):
+            replies: list[Reply] = []
             for reply, where in zip(self._taken(run, source, port, mono_ns, unix_ns), ways, strict=True):
                 size = len(reply.data)
                 if size:
                     if strict or size > reply.limit:
                         self._send(bound, reply, batches.address(where))
                     else:
-                        later((where, reply))
-                        put += 1
+                        replies.append(reply)
                         bytes_out += size
                 for deferred in reply.deferred:
                     self._look_up(bound, deferred, batches.address(where))
+            if replies:
+                batches.put((ways[0], replies))
+                put += len(replies)
         if put:
             for reply, reason in batches.flush():
                 put -= 1

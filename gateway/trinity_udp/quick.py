@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 KNOWN_MAX: Final = 4_096
 """Most payloads whose meaning is remembered."""
 
+MARK_BYTES_MAX: Final = 16
+"""Longest id of a line."""
 _QUESTION: Final = rb"GET ([A-Z0-9]{1,16})( USD)?(?: id=([A-Za-z0-9][A-Za-z0-9_-]{0,15}))?"
 PLAIN: Final = _QUESTION + rb"(?: c=[0-9a-f]{48})?[ \r\n]*"
 """A plain line without a session, as a regular expression: asset, quote, id."""
@@ -39,8 +41,7 @@ _PLAIN: Final = re.compile(PLAIN).fullmatch
 _LINE: Final = re.compile(
     _QUESTION + rb" s=([0-9a-f]{16}) t=([1-9][0-9]{0,9}) q=(0|[1-9][0-9]{0,9}) m=([0-9a-f]{32})[ \r\n]*"
 ).fullmatch
-HEAD: Final = struct.Struct(">BBH8xQII")
-"""Of a binary query: version, flags, length, session, time, sequence."""
+_HEAD: Final = struct.Struct(">BBH8xQII")
 REPLY: Final = bytes((VERSION, RESPONSE | MAC))
 """How a binary reply begins."""
 _SEQUENCES: Final = 1 << 32
@@ -151,7 +152,7 @@ class Quick:
         size = len(datagram)
         if size < HEAD_BYTES + MAC_BYTES:
             return None
-        _, flags, length, session_id, unix_s, sequence = HEAD.unpack_from(datagram)
+        _, flags, length, session_id, unix_s, sequence = _HEAD.unpack_from(datagram)
         if flags != MAC or HEAD_BYTES + length + MAC_BYTES != size:
             return None
         signed, mac = datagram[:-MAC_BYTES], datagram[-MAC_BYTES:]

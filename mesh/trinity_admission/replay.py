@@ -39,4 +39,15 @@ class ReplayWindow:
 
     def take_each(self, sequences: Sequence[int]) -> list[bool]:
         """The same for several that came together, in their order."""
+        cells, at, count = self._cells, self._at, len(sequences)
+        first = cells[at]
+        if count and sequences[0] == first and sequences[-1] - first == count - 1 and _in_step(sequences):
+            seen = cells[at + 1] << count if count < WIDTH else 0
+            cells[at], cells[at + 1] = first + count, (seen | (1 << count) - 1) & _MASK
+            return [True] * count
         return [self.take(sequence) for sequence in sequences]
+
+
+def _in_step(sequences: Sequence[int]) -> bool:
+    """Each is the number after the one before it."""
+    return tuple(sequences) == tuple(range(sequences[0], sequences[0] + len(sequences)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final, Self
 
@@ -33,6 +34,12 @@ class SharedWindow(ReplayWindow):
     def take(self, sequence: int) -> bool:
         """Whether a number comes for the first time; never, once the row is another's."""
         return self._cells[self._at - _EXPIRE - 2] == self._fingerprint and super().take(sequence)
+
+    def take_each(self, sequences: Sequence[int]) -> list[bool]:
+        """The same for several that came together, in their order."""
+        if self._cells[self._at - _EXPIRE - 2] != self._fingerprint:
+            return [False] * len(sequences)
+        return super().take_each(sequences)
 
 
 class SharedState:

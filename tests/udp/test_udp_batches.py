@@ -86,7 +86,7 @@ def test_each_datagram_comes_with_its_source_and_each_reply_goes_there(pair: Pai
         assert (source, port) == (packed, client.getsockname()[1])
         assert pair.batches.address(where)[:2] == client.getsockname()[:2]
     for index in (3, 0, 2):
-        pair.batches.put((received[index][3], Reply(b"answer %d" % index)))
+        pair.batches.put((received[index][3], [Reply(b"answer %d" % index)]))
     assert pair.batches.flush() == []
     assert [read(clients[index]) for index in (0, 2, 3)] == [b"answer 0", b"answer 2", b"answer 3"]
     assert pair.batches.flush() == [], "nothing is sent twice"
@@ -103,7 +103,7 @@ def test_more_than_a_batch_comes_in_several_and_nothing_of_one_is_left_in_the_ne
         assert 1 <= len(received) <= 4
         for datagram, _, _, where in received:
             seen.append(datagram)
-            pair.batches.put((where, Reply(datagram + b"!")))
+            pair.batches.put((where, [Reply(datagram + b"!")]))
         assert pair.batches.flush() == []
     assert seen == [bytes([number]) * size for number, size in enumerate(sizes)]
     assert [read(client) for _ in sizes] == [each + b"!" for each in seen]
@@ -136,14 +136,14 @@ def test_one_reply_that_cannot_be_sent_does_not_hold_up_the_others(pair: Pair, b
     received = pair.receive()
     replies = [Reply(b"first"), Reply(b"second"), Reply(b"third")]
     for (*_, where), reply in zip(received, replies, strict=True):
-        pair.batches.put((where, reply))
+        pair.batches.put((where, [reply]))
     if batched:
         assert isinstance(pair.batches, Batched)
         # No socket can send to port 0.
         pair.batches._names[module._NAME + 2 : module._NAME + 4] = b"\0\0"
     else:
         assert isinstance(pair.batches, OneByOne)
-        pair.batches._waiting[1] = ((pair.host, 0), replies[1])
+        pair.batches._waiting[1] = ((pair.host, 0), [replies[1]])
     assert pair.batches.flush() == [(replies[1], Drop.SEND_FAILED)]
     assert [read(clients[0]), read(clients[2])] == [b"first", b"third"]
 
@@ -153,7 +153,7 @@ def test_a_socket_that_takes_no_more_says_so_of_all_that_are_left(pair: Pair, ba
     ((*_, where),) = pair.receive()
     replies = [Reply(b"1"), Reply(b"2")]
     for reply in replies:
-        pair.batches.put((where, reply))
+        pair.batches.put((where, [reply]))
     if batched:
 
         def refuse(*_: Any) -> int:
@@ -227,13 +227,23 @@ def asked(pair: Pair, clients: list[socket.socket]) -> tuple[Batched, list[int]]
     return pair.batches, places
 
 
+def put_by_runs(batches: Batched, places: list[int], texts: list[bytes], *counts: int) -> list[Reply]:
+    """Put replies of these texts, so many to the place of each run."""
+    replies = [Reply(text) for text in texts]
+    at = 0
+    for count in counts:
+        batches.put((places[at], replies[at : at + count]))
+        at += count
+    assert at == len(replies) == len(places)
+    return replies
+
+
 def test_replies_of_one_size_to_one_address_leave_as_one_message_and_arrive_as_datagrams(wide: Pair) -> None:
     one, other = wide.client(), wide.client()
     batches, places = asked(wide, [one] * 5 + [other] * 3 + [one] * 2)
     calls = Calls(batches)
     replies = [b"a%03d" % n for n in range(4)] + [b"longer"] + [b"b%03d" % n for n in range(3)] + [b"c1", b"c2"]
-    for place, data in zip(places, replies, strict=True):
-        batches.put((place, Reply(data)))
+    put_by_runs(batches, places, replies, 5, 3, 2)
     assert batches.flush() == []
     assert calls.messages == [4, 1, 3, 2]
     assert [read(one) for _ in range(7)] == [*replies[:5], *replies[8:]]
@@ -246,8 +256,7 @@ def test_no_message_is_greater_than_kernels_take(size: int, messages: list[int],
     batches, places = asked(wide, [client] * 150)
     calls = Calls(batches)
     replies = [(b"%d " % number).ljust(size, b".") for number in range(150)]
-    for place, data in zip(places, replies, strict=True):
-        batches.put((place, Reply(data)))
+    put_by_runs(batches, places, replies, 150)
     assert batches.flush() == []
     assert calls.messages == messages
     # As many as certainly fit in the client's receive buffer.
@@ -270,8 +279,7 @@ def test_what_the_system_does_not_cut_leaves_one_by_one(number: int, again: bool
 
     calls.real = stops_before_three
     for _ in range(2):
-        for place, data in zip(places, (b"1", b"2", b"3", b"4", b"5"), strict=True):
-            batches.put((place, Reply(data)))
+        put_by_runs(batches, places, [b"1", b"2", b"3", b"4", b"5"], 2, 3)
         assert batches.flush() == []
         assert [read(other) for _ in range(2)] == [b"1", b"2"]
         assert [read(one) for _ in range(3)] == [b"3", b"4", b"5"]
@@ -281,10 +289,8 @@ def test_what_the_system_does_not_cut_leaves_one_by_one(number: int, again: bool
 def test_a_message_that_is_lost_is_told_of_each_of_its_replies(wide: Pair) -> None:
     one, other = wide.client(), wide.client()
     batches, places = asked(wide, [one] * 3 + [other] * 2)
-    replies = [Reply(b"%d" % number) for number in range(5)]
     Calls(batches, (1, errno.EPERM))
-    for place, reply in zip(places, replies, strict=True):
-        batches.put((place, reply))
+    replies = put_by_runs(batches, places, [b"0", b"1", b"2", b"3", b"4"], 3, 2)
     assert batches.flush() == [(reply, Drop.SEND_FAILED) for reply in replies[:3]]
     assert [read(other), read(other)] == [b"3", b"4"]
 
@@ -292,8 +298,6 @@ def test_a_message_that_is_lost_is_told_of_each_of_its_replies(wide: Pair) -> No
 def test_a_system_that_takes_no_more_in_the_middle_is_told_of_all_that_are_left(wide: Pair) -> None:
     one, other = wide.client(), wide.client()
     batches, places = asked(wide, [one] * 3 + [other] * 2)
-    replies = [Reply(b"%d" % number) for number in range(5)]
     Calls(batches, (3, errno.EINTR), (3, errno.EAGAIN))
-    for place, reply in zip(places, replies, strict=True):
-        batches.put((place, reply))
+    replies = put_by_runs(batches, places, [b"0", b"1", b"2", b"3", b"4"], 3, 2)
     assert batches.flush() == [(reply, Drop.SEND_BLOCKED) for reply in replies]
