@@ -48,6 +48,9 @@ GOALS: Sequence[Goal] = (
     Goal("udp binary with MAC / go with HMAC", "udp binary", "go udp, HMAC", at_least=1.0),
     Goal("udp binary with MAC, datagrams/s a core", "udp binary", at_least=100_000),
     Goal("udp text from a validated source / go without HMAC", "udp text, with a cookie", "go udp, text", at_least=1.3),
+    Goal(
+        "udp binary with MAC / go with HMAC, 32 clients", "udp binary, MAC both ways, 32", "go udp, HMAC both ways, 32"
+    ),
     Goal("udp text without a session / go without HMAC", "udp text, no session", "go udp, text"),
     Goal("udp text signed by a session / go without HMAC", "udp text, signed", "go udp, text"),
     Goal("udp binary with MAC / c recvmmsg without", "udp binary", "c recvmmsg"),

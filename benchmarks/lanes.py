@@ -41,6 +41,8 @@ HERE = Path(__file__).resolve().parent
 RESULT = HERE / "results" / "lanes.json"
 CONNECTIONS = 64
 DATAGRAMS = 128
+CLIENTS = 32
+"""Sockets of the rows that come from many clients, who have but a few datagrams under way each."""
 GRPC_CONNECTIONS, GRPC_STREAMS = 4, 16
 GET_PRICE = "/trinity.price.v1.PriceService/GetPrice"
 WARM_S = 0.3
@@ -53,6 +55,8 @@ LOST = 0.01
 """A greater part of lost datagrams is told."""
 OTHERS = 0.05
 """Where others used a greater part of the server's core, the row's rate and latencies are theirs too."""
+_NO_KEY = "00"
+"""Stands for a session's key where nothing is signed."""
 COLUMNS = ("per_second", "cpu_us", "p50_us", "p99_us", "p999_us")
 
 
@@ -205,10 +209,14 @@ class Bench:
         plain = self._file(peers.TEXT_PATTERN + b"\n")
         rows = [
             Row(f"udp text, {'with a cookie' if cookie else 'no session'}", self._udp("text", ours, text)),
+            Row(f"udp text, {CLIENTS} clients", self._udp("text", ours, text, _NO_KEY, CLIENTS)),
             Row("udp text, signed by a session", self._udp_session(mesh, "signed")),
         ]
         if mesh.speaks_binary():
             rows.append(Row("udp binary, MAC both ways", self._udp_session(mesh, "binary")))
+            rows.append(
+                Row(f"udp binary, MAC both ways, {CLIENTS} clients", self._udp_session(mesh, "binary", CLIENTS))
+            )
         else:
             self.skipped["udp binary, MAC both ways"] = "the gateway does not answer a binary datagram"
         with self._skipping("go udp, text"):
@@ -218,6 +226,8 @@ class Bench:
             self._workshop.go("udp_peer")
             payload = self._file(_payload(price))
             rows.append(Row("go udp, HMAC both ways", lambda _: self._go_signed(payload)))
+        with self._skipping(f"go udp, HMAC both ways, {CLIENTS} clients"):
+            rows.append(Row(f"go udp, HMAC both ways, {CLIENTS} clients", lambda _: self._go_signed(payload, CLIENTS)))
         with self._skipping("c recvmmsg, text"):
             peer = self._stack.enter_context(peers.c_udp(self._workshop, self._folder))
             rows.append(Row("c recvmmsg, text", self._udp("text", peer, plain)))
@@ -243,29 +253,31 @@ class Bench:
 
         return run
 
-    def _udp(self, form: str, peer: Peer, pattern: Path, *key: str) -> Callable[[float], Sample]:
+    def _udp(
+        self, form: str, peer: Peer, pattern: Path, key: str = _NO_KEY, sockets: int = 1
+    ) -> Callable[[float], Sample]:
         def run(_: float) -> Sample:
-            words = (form, peer.address, DATAGRAMS, WARM_S, self._seconds, pattern, *key)
+            words = (form, peer.address, DATAGRAMS, WARM_S, self._seconds, pattern, key, sockets)
             return self._loaded("load_udp", words, peer.pids)
 
         return run
 
-    def _udp_session(self, mesh: Mesh, form: str) -> Callable[[float], Sample]:
+    def _udp_session(self, mesh: Mesh, form: str, sockets: int = 1) -> Callable[[float], Sample]:
         ours = Peer(mesh.udp_port, mesh.pids("gateway"))
 
         def run(_: float) -> Sample:
             session = mesh.session()
             signed = peers.TEXT_PATTERN + f" s={session.session_id}".encode("ascii")
             pattern = self._file(binary_pattern(session.session_id) if form == "binary" else signed)
-            return self._udp(form, ours, pattern, session.key.hex())(0)
+            return self._udp(form, ours, pattern, session.key.hex(), sockets)(0)
 
         return run
 
-    def _go_signed(self, payload: Path) -> Sample:
+    def _go_signed(self, payload: Path, sockets: int = 1) -> Sample:
         session_id, key = peers.a_session()
         port = free_port()
         with peers.go_udp_signed(self._workshop, self._folder, payload, session_id, key, port) as peer:
-            return self._udp("binary", peer, self._file(binary_pattern(session_id)), key)(0)
+            return self._udp("binary", peer, self._file(binary_pattern(session_id)), key, sockets)(0)
 
     def _grpc(self, peer: Peer, moved: Sequence[int] = ()) -> Callable[[float], Sample]:
         request = self._file(b"\x0a\x03BTC")  # GetPriceRequest: asset

@@ -1,6 +1,8 @@
-/* Load over UDP: datagrams in flight on one socket, sent and taken in batches (sendmmsg, recvmmsg).
+/* Load over UDP: datagrams in flight on one socket or several, sent and taken in batches (sendmmsg, recvmmsg).
 
-   load_udp FORM PORT IN_FLIGHT WARM_S SECONDS FILE [KEY]
+   load_udp FORM PORT IN_FLIGHT WARM_S SECONDS FILE [KEY [SOCKETS]]
+
+   With several sockets they take turns, so that datagrams next to each other come from different ports.
 
    A closed loop: for each answer, or datagram given up after 300 ms, the next one goes out. FILE holds one
    datagram as a pattern, FORM says what is filled in:
@@ -27,6 +29,7 @@
 #define BATCH 64
 #define DATAGRAM_MAX 1232
 #define SLOTS 4096
+#define SOCKETS_MAX 64
 #define GIVEN_UP_NS 300000000ull
 #define STALLED_NS 20000000000ull
 #define MAC_BYTES 16
@@ -107,7 +110,7 @@ static void check_mac(const uint8_t *in, size_t size, const uint8_t *request_mac
 }
 
 int main(int count, char **words) {
-    if (count < 7) fail("usage: load_udp text|signed|binary PORT IN_FLIGHT WARM_S SECONDS FILE [KEY]", "", 0);
+    if (count < 7) fail("usage: load_udp text|signed|binary PORT IN_FLIGHT WARM_S SECONDS FILE [KEY [SOCKETS]]", "", 0);
     enum form form = !strcmp(words[1], "text") ? TEXT : !strcmp(words[1], "signed") ? SIGNED : BINARY;
     int in_flight = atoi(words[3]);
     double warm = atof(words[4]), seconds = atof(words[5]);
@@ -133,9 +136,14 @@ int main(int count, char **words) {
     }
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)atoi(words[2]))};
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    int bound = socket(AF_INET, SOCK_DGRAM, 0), buffer = 4 << 20;
-    setsockopt(bound, SOL_SOCKET, SO_RCVBUF, &buffer, sizeof buffer);
-    if (connect(bound, (struct sockaddr *)&address, sizeof address)) fail("cannot connect", strerror(errno), 40);
+    int sockets = count > 8 ? atoi(words[8]) : 1, buffer = 4 << 20;
+    if (sockets < 1 || sockets > SOCKETS_MAX) fail("SOCKETS must be 1 to 64", "", 0);
+    struct pollfd watched[SOCKETS_MAX];
+    for (int i = 0; i < sockets; i++) {
+        watched[i] = (struct pollfd){socket(AF_INET, SOCK_DGRAM, 0), POLLIN, 0};
+        setsockopt(watched[i].fd, SOL_SOCKET, SO_RCVBUF, &buffer, sizeof buffer);
+        if (connect(watched[i].fd, (struct sockaddr *)&address, sizeof address)) fail("cannot connect", strerror(errno), 40);
+    }
 
     struct mmsghdr out[BATCH], in[BATCH];
     struct iovec out_place[BATCH], in_place[BATCH];
@@ -152,7 +160,7 @@ int main(int count, char **words) {
     uint64_t began = now_ns(), measured = began + (uint64_t)(warm * 1e9), until = measured + (uint64_t)(seconds * 1e9);
     uint64_t answers = 0, lost = 0, swept = began, last_answer = began;
     uint32_t number = 0;
-    int waiting = 0;
+    int waiting = 0, turn = 0, from = 0;
     for (;;) {
         uint64_t now = now_ns();
         if (now >= until) break;
@@ -179,15 +187,21 @@ int main(int count, char **words) {
                 waiting++;
             }
             for (int done = 0; done < batch;) {
-                int sent = sendmmsg(bound, out + done, (unsigned)(batch - done), 0);
+                if (sockets > 1) turn = (turn + 1) % sockets;
+                int sent = sendmmsg(watched[turn].fd, out + done, sockets > 1 ? 1 : (unsigned)(batch - done), 0);
                 if (sent < 0 && errno != EINTR) fail("cannot send", strerror(errno), 40);
                 if (sent > 0) done += sent;
             }
         }
-        struct pollfd watched = {bound, POLLIN, 0};
-        if (poll(&watched, 1, 100) <= 0) continue;
-        int got = recvmmsg(bound, in, BATCH, MSG_DONTWAIT, NULL);
-        if (got < 0 && errno != EAGAIN && errno != EINTR) fail("cannot receive", strerror(errno), 40);
+        if (poll(watched, (nfds_t)sockets, 100) <= 0) continue;
+        int got = 0;
+        for (int i = 0; i < sockets && got < BATCH; i++) {
+            from = (from + 1) % sockets;
+            if (!(watched[from].revents & POLLIN)) continue;
+            int more = recvmmsg(watched[from].fd, in + got, (unsigned)(BATCH - got), MSG_DONTWAIT, NULL);
+            if (more < 0 && errno != EAGAIN && errno != EINTR) fail("cannot receive", strerror(errno), 40);
+            if (more > 0) got += more;
+        }
         uint64_t at = now_ns();
         for (int i = 0; i < got; i++) {
             size_t size = in[i].msg_len;
