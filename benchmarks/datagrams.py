@@ -39,6 +39,7 @@ from trinity_udp.admitting import Admitting
 from trinity_udp.batches import batches_of, can_batch
 from trinity_udp.config import UdpConfig
 from trinity_udp.endpoint import Endpoint
+from trinity_udp.gathering import Run
 from trinity_udp.main import BookReplica, make_price_endpoint
 
 HERE = Path(__file__).resolve().parent
@@ -166,10 +167,10 @@ def in_runs(desk: Desk, make: Callable[[], bytes]) -> float:
     take_run = desk.endpoint._desk.take_run
     best = float("inf")
     for _ in range(RUNS):
-        batch = [make() for _ in range(BATCH)]
+        run = Run(SOURCE, [make() for _ in range(BATCH)], [(PORT, SOURCE)] * BATCH, range(BATCH), alone=True)
         mono_ns, unix_ns = desk.clock.monotonic_ns(), desk.clock.unix_ns()
         start = time.process_time_ns()
-        replies = take_run(batch, SOURCE, PORT, mono_ns, unix_ns)
+        replies = take_run(run, mono_ns, unix_ns)
         best = min(best, time.process_time_ns() - start)
         assert replies is not None
         assert all(reply.data for reply in replies)

@@ -9,7 +9,7 @@ is handed back to be sent.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from typing import Final, Generic, TypeVar
 
 from trinity_core import usage
@@ -22,6 +22,7 @@ from trinity_udp.binary import pack_frame, read_binary
 from trinity_udp.codec import DATAGRAM_BYTES_MAX, EARNED_FACTOR, Command, Kind, Query, Refusal
 from trinity_udp.doors import NOBODY, Caller, Doors
 from trinity_udp.drops import Drop, Tally
+from trinity_udp.gathering import Run
 from trinity_udp.purpose import Answer, Deferred, Line, Purpose, Tray
 from trinity_udp.quick import Quick
 from trinity_udp.reply import NOTHING, Reply
@@ -112,12 +113,11 @@ class Desk(Generic[S, F]):
                 found = quick.plain(datagram, mono_ns, unix_ns)
         return self._at_length(datagram, found, source, mono_ns, unix_ns)
 
-    def take_run(
-        self, datagrams: Sequence[bytes], source: bytes, port: int, mono_ns: int, unix_ns: int
-    ) -> list[Reply] | None:
-        """Answer what came from one address in one batch together; None where it must be taken one at a time."""
-        runs = self._runs
-        if runs is None or port in self._refused_ports:
+    def take_run(self, run: Run, mono_ns: int, unix_ns: int) -> list[Reply] | None:
+        """Answer a run together; None where its datagrams must be taken one at a time."""
+        runs, datagrams, source = self._runs, run.datagrams, run.source
+        ports = [port for port, _ in (run.senders[:1] if run.alone else run.senders)]
+        if runs is None or not self._refused_ports.isdisjoint(ports):
             return None
         binary = datagrams[0].startswith(_SIGNED)
         lines = None if binary else read_plain(datagrams)

@@ -5,17 +5,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Collection, Hashable, Iterable, Sequence
+from collections.abc import Collection, Hashable
 from typing import Any, Final, Self, TypeVar
 
 from trinity_core.errors import TrinityError
 from trinity_mesh.clock import Clock
 from trinity_udp.allowance import Allowance
-from trinity_udp.batches import Address, Batches, Sender, batches_of
+from trinity_udp.batches import Address, Batches, batches_of
 from trinity_udp.config import PortConfig
 from trinity_udp.desk import Desk
 from trinity_udp.doors import Doors, OpenDoors
 from trinity_udp.drops import Drop, Tally
+from trinity_udp.gathering import Run, by_sender, runs_of
 from trinity_udp.lookups import Lookups
 from trinity_udp.purpose import Deferred, Purpose
 from trinity_udp.quick import Quick
@@ -29,24 +30,7 @@ log = logging.getLogger(__name__)
 
 
 _RUN_MIN: Final = 4
-"""Fewer datagrams of one sender are taken one at a time: it costs no more."""
-
-
-def runs_of(
-    datagrams: Sequence[bytes], senders: Sequence[Sender], places: Sequence[Any]
-) -> Iterable[tuple[Sender, Sequence[bytes], Sequence[Any]]]:
-    """A batch by its senders: each with its datagrams in their order, and where their replies are to go."""
-    if senders and senders.count(senders[0]) == len(senders):
-        return [(senders[0], datagrams, places)]
-    runs: dict[Sender, tuple[list[bytes], list[Any]]] = {}
-    for datagram, sender, place in zip(datagrams, senders, places, strict=True):
-        run = runs.get(sender)
-        if run is None:
-            runs[sender] = [datagram], [place]
-        else:
-            run[0].append(datagram)
-            run[1].append(place)
-    return [(sender, *run) for sender, run in runs.items()]
+"""Runs of fewer datagrams are taken one at a time: it costs no more."""
 
 
 class Endpoint:
@@ -138,28 +122,23 @@ class Endpoint:
     def _on_readable(self, bound: socket.socket, batches: Batches) -> None:
         """Answer what has arrived, at most `batch_max` datagrams; the loop comes back while there is more."""
         tally = self.tally
-        datagrams, senders, places, failed = batches.receive()
-        tally.dropped[Drop.RECEIVE_FAILED] += failed
-        tally.received += len(datagrams)
-        tally.bytes_in += sum(map(len, datagrams))
+        received = batches.receive()
+        tally.dropped[Drop.RECEIVE_FAILED] += received.failed
+        tally.received += len(received.datagrams)
+        tally.bytes_in += sum(map(len, received.datagrams))
         mono_ns, unix_ns = self._clock.monotonic_ns(), self._clock.unix_ns()
         put = bytes_out = 0
         strict = self._doors.strict
-        for (port, source), run, ways in runs_of(datagrams, senders, places):
-            replies: list[Reply] = []
-            for reply, where in zip(self._taken(run, source, port, mono_ns, unix_ns), ways, strict=True):
-                size = len(reply.data)
-                if size:
-                    if strict or size > reply.limit:
-                        self._send(bound, reply, batches.address(where))
-                    else:
-                        replies.append(reply)
-                        bytes_out += size
-                for deferred in reply.deferred:
-                    self._look_up(bound, deferred, batches.address(where))
-            if replies:
-                batches.put((ways[0], replies))
-                put += len(replies)
+        for run in runs_of(received):
+            replies = self._taken(run, mono_ns, unix_ns)
+            for index, reply in enumerate(replies):
+                if strict or reply.deferred or len(reply.data) > reply.limit:
+                    self._apart(bound, reply, batches.address(run.places[index]))
+                    replies[index] = NOTHING
+            for place, group in by_sender(run, replies):
+                batches.put((place, group))
+                put += len(group)
+                bytes_out += sum([len(reply.data) for reply in group])
         if put:
             for reply, reason in batches.flush():
                 put -= 1
@@ -169,28 +148,32 @@ class Endpoint:
             tally.bytes_out += bytes_out
         tally.busy_ns += self._clock.monotonic_ns() - mono_ns
 
-    def _taken(
-        self, datagrams: Sequence[bytes], source: bytes, port: int, mono_ns: int, unix_ns: int
-    ) -> Sequence[Reply]:
-        """The fate of each datagram of one sender."""
-        desk = self._desk
-        if len(datagrams) >= _RUN_MIN:
+    def _taken(self, run: Run, mono_ns: int, unix_ns: int) -> list[Reply]:
+        """The fate of each datagram of a run."""
+        desk, source = self._desk, run.source
+        if len(run.datagrams) >= _RUN_MIN:
             try:
-                replies = desk.take_run(datagrams, source, port, mono_ns, unix_ns)
+                together = desk.take_run(run, mono_ns, unix_ns)
             except Exception as error:
-                for _ in datagrams:
+                for _ in run.datagrams:
                     self._unforeseen(error)
-                return [NOTHING] * len(datagrams)
-            if replies is not None:
-                return replies
+                return [NOTHING] * len(run.datagrams)
+            if together is not None:
+                return together
         replies = []
-        for datagram in datagrams:
+        for datagram, (port, _) in zip(run.datagrams, run.senders, strict=True):
             try:
                 replies.append(desk.take(datagram, source, port, mono_ns, unix_ns))
             except Exception as error:
                 self._unforeseen(error)
                 replies.append(NOTHING)
         return replies
+
+    def _apart(self, bound: socket.socket, reply: Reply, address: Address) -> None:
+        """See to a reply that does not leave with its batch."""
+        self._send(bound, reply, address)
+        for deferred in reply.deferred:
+            self._look_up(bound, deferred, address)
 
     def _look_up(self, bound: socket.socket, deferred: Deferred[Any], address: Address) -> None:
         self.tally.looked_up += 1

@@ -14,7 +14,8 @@ from trinity_admission.replay import ReplayWindow
 from trinity_core.errors import Reason, TrinityError
 from trinity_core.udp_mac import SessionMacs
 from trinity_udp.allowance import Allowance, source_of
-from trinity_udp.endpoint import runs_of
+from trinity_udp.batches import Received
+from trinity_udp.gathering import Run, by_sender, runs_of
 from trinity_udp.reply import Reply
 from trinity_udp.runs import read_plain
 from udp.counter import UNIX_S, make_price
@@ -28,7 +29,7 @@ def taken(office: Office, datagrams: list[bytes], *, together: bool, port: int =
     """The replies to what one address sent in one batch; what is looked up is settled as by no service."""
     clock, desk, source = office.keys.clock, office.counter.desk, source_of(HOST)
     times = clock.monotonic_ns(), clock.unix_ns()
-    replies = desk.take_run(datagrams, source, port, *times) if together else None
+    replies = desk.take_run(run_of(datagrams, port), *times) if together else None
     if replies is None:
         replies = [desk.take(datagram, source, port, *times) for datagram in datagrams]
     return [
@@ -37,9 +38,14 @@ def taken(office: Office, datagrams: list[bytes], *, together: bool, port: int =
     ]
 
 
+def run_of(datagrams: list[bytes], port: int = PORT) -> Run:
+    senders = [(port, source_of(HOST))] * len(datagrams)
+    return Run(senders[0][1], datagrams, senders, range(len(datagrams)), alone=True)
+
+
 def in_a_run(office: Office, datagrams: list[bytes]) -> list[Reply] | None:
     clock = office.keys.clock
-    return office.counter.desk.take_run(datagrams, source_of(HOST), PORT, clock.monotonic_ns(), clock.unix_ns())
+    return office.counter.desk.take_run(run_of(datagrams), clock.monotonic_ns(), clock.unix_ns())
 
 
 def pair(**fields: Any) -> tuple[Office, Office]:
@@ -205,11 +211,42 @@ def test_lines_are_read_in_one_go_only_where_each_is_whole() -> None:
         assert read_plain([b"GET BTC", other, b"GET ETH"]) is None, other
 
 
-def test_a_batch_is_ordered_by_its_senders() -> None:
-    a, b = (1, b"\x7f\0\0\1"), (2, b"\x7f\0\0\1")
-    assert [*runs_of([b"1", b"2"], [a, a], range(2))] == [(a, [b"1", b"2"], range(2))]
-    assert [*runs_of([b"1", b"2", b"3"], [a, b, a], range(3))] == [(a, [b"1", b"3"], [0, 2]), (b, [b"2"], [1])]
-    assert [*runs_of([], [], ())] == []
+A1, A2, B1 = (1, b"\x7f\0\0\1"), (2, b"\x7f\0\0\1"), (1, b"\x7f\0\0\2")
+
+
+def test_a_batch_is_parted_by_addresses_and_sessions(office: Office) -> None:
+    assert runs_of(Received([], [], (), 0)) == []
+    assert runs_of(Received([b"1", b"2"], [A1, A1], range(2), 0)) == [
+        Run(A1[1], [b"1", b"2"], [A1, A1], range(2), alone=True)
+    ]
+    parted = runs_of(Received([b"1", b"2", b"3", b"4"], [A1, B1, A2, B1], range(4), 0))
+    assert parted == [
+        Run(A1[1], [b"1", b"3"], [A1, A2], [0, 2], alone=False),
+        Run(B1[1], [b"2", b"4"], [B1, B1], [1, 3], alone=True),
+    ]
+    other = office.open(B)
+    mixed = [office.binary("BTC"), office.binary("BTC", session=other), office.binary("ETH"), b"GET BTC"]
+    assert [run.datagrams for run in runs_of(Received(mixed, [A1, A2, A2, A1], range(4), 0))] == [
+        [mixed[0], mixed[2]],
+        [mixed[1]],
+        [mixed[3]],
+    ]
+
+
+def test_replies_go_to_their_own_senders_and_silence_to_nobody() -> None:
+    said = [Reply(b"1", 1), Reply(b"2", 1), Reply(), Reply(b"4", 1)]
+    run = Run(A1[1], [b"?"] * 4, [A1, A2, A1, A1], [7, 8, 9, 10], alone=False)
+    assert [*by_sender(run, said)] == [(7, [said[0], said[3]]), (8, [said[1]])]
+    alone = Run(A1[1], [b"?"] * 4, [A1] * 4, [7, 8, 9, 10], alone=True)
+    assert [*by_sender(alone, said)] == [(7, [said[0], said[1], said[3]])]
+    assert [*by_sender(alone, [Reply()] * 4)] == []
+
+
+def test_one_refused_port_refuses_no_other(office: Office) -> None:
+    senders = [(53, source_of(HOST)), *[(PORT, source_of(HOST))] * 3]
+    run = Run(senders[0][1], [office.binary("BTC") for _ in range(4)], senders, range(4), alone=False)
+    clock = office.keys.clock
+    assert office.counter.desk.take_run(run, clock.monotonic_ns(), clock.unix_ns()) is None
 
 
 def test_an_allowance_that_is_put_back_can_be_taken_again() -> None:
