@@ -6,7 +6,9 @@ The mesh is `trinity up` with one gateway worker; every check that a customer's 
 The worker is alone on the first core, each peer takes its place there in turn, and load and all else are
 on the last. Rows are measured in alternating runs, and medians count. CPU is user and system
 time of the server's processes for each answer, the kernel's share included. `at half load` rows
-are an open loop at half of the row's own median, their latencies told from the moment each request was due.
+are an open loop at half of the row's own median, their latencies told from the moment each request was due until
+the kernel had the answer; the load shares its core with the rest of the mesh, and where that kept it
+from running, it stood still and made up for nothing (peers/load_http.c).
 Peers that this machine lacks are named and skipped.
 """
 
@@ -70,6 +72,8 @@ class Sample:
     """Part of a core that the server used."""
     others: float = 0.0
     """Part of the server's core that others used."""
+    paused: float = 0.0
+    """Part of the time for which the load of an open loop was kept from its core by others, and stood still."""
 
 
 @dataclass(slots=True)
@@ -325,7 +329,7 @@ class Bench:
         row = {name: told[name] for name in COLUMNS if name in told}
         row["cpu_us"] = server_s / max(1, told["answers"]) * 1e6
         others = max(0.0, after.core_s - before.core_s - server_s) / took
-        return Sample(row, server_s / took, others)
+        return Sample(row, server_s / took, others, told["paused"])
 
     @contextlib.contextmanager
     def _skipping(self, name: str) -> Iterator[None]:
@@ -370,6 +374,9 @@ def _report(rows: Sequence[Row], bench: Bench, arguments: argparse.Namespace, *,
     print("\n".join(["", *lines, ""]))
     bound = [row.name for row in rows if not row.is_half and _median(row, "busy") + _median(row, "others") < 1 - IDLE]
     others = max((_median(row, "others") for row in rows), default=0.0)
+    paused = max((_median(row, "paused") for row in rows), default=0.0)
+    if paused:
+        print(f"at half load the load was kept from its core for up to {paused:.0%} of the time, and stood still then")
     if bound:
         print(f"not the server but the load was the limit, the rate is a lower bound, CPU counts: {'; '.join(bound)}")
     if others > OTHERS:
@@ -381,6 +388,7 @@ def _report(rows: Sequence[Row], bench: Bench, arguments: argparse.Namespace, *,
             "runs": arguments.runs,
             "seconds_a_run": arguments.seconds,
             "part_of_the_servers_core_that_others_used_at_most": others,
+            "part_of_the_time_that_loads_at_half_load_stood_still_at_most": paused,
             "rates_that_are_lower_bounds": bound or ["none"],
             **bench.facts,
             "skipped": [f"{name}: {reason}" for name, reason in skipped.items()] or ["none"],

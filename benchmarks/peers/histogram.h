@@ -49,12 +49,13 @@ static double quantile_us(const struct histogram *of, double share) {
     return 0;
 }
 
-/* One line of JSON: what was measured, and beside it how much was answered in all, warming included, for CPU per answer. */
-static void report(const struct histogram *of, double per_second, uint64_t all, uint64_t lost, uint64_t checked) {
+/* One line of JSON: what was measured, and beside it how much was answered in all, warming included, for CPU per answer,
+   and for what part of the time the load stood still. */
+static void report(const struct histogram *of, double per_second, uint64_t all, uint64_t lost, uint64_t checked, double paused) {
     printf("{\"per_second\": %.1f, \"p50_us\": %.1f, \"p99_us\": %.1f, \"p999_us\": %.1f, "
-           "\"answers\": %llu, \"lost\": %llu, \"checked\": %llu}\n",
+           "\"answers\": %llu, \"lost\": %llu, \"checked\": %llu, \"paused\": %.4f}\n",
            per_second, quantile_us(of, 0.5), quantile_us(of, 0.99), quantile_us(of, 0.999),
-           (unsigned long long)all, (unsigned long long)lost, (unsigned long long)checked);
+           (unsigned long long)all, (unsigned long long)lost, (unsigned long long)checked, paused);
 }
 
 #endif

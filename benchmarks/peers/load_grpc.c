@@ -230,6 +230,6 @@ int main(int count, char **words) {
             flush(one);
         }
     }
-    report(&latencies, (double)latencies.total / atof(words[5]), answers, 0, answers);
+    report(&latencies, (double)latencies.total / atof(words[5]), answers, 0, answers, 0);
     return 0;
 }

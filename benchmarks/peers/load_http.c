@@ -5,7 +5,12 @@
    RATE 0 is a closed loop: the next request goes out when the answer is there. Any other RATE is an open
    loop: requests are due at even distances, whether or not the server keeps up, and a latency
    counts from the moment its request was due, so that a server which stands still is not spared those that
-   it kept from being sent. FILE holds one or several requests without bodies, sent in turns. Every answer
+   it kept from being sent.
+
+   What this program itself is late by is no latency of the server's: an answer ends when the kernel put it into our
+   socket (SO_TIMESTAMPNS), not when we came to read it; a request that was due while a connection was free begins when
+   it was sent; and where we were off our core for long, what follows is due that much later, so that no burst makes
+   up for it. `paused` tells the part of the time that went by so. FILE holds one or several requests without bodies, sent in turns. Every answer
    must be a 200 with a Content-Length and a JSON object of that size; anything else ends the run with
    a word about it. Prints one line of JSON. */
 #define _GNU_SOURCE
@@ -25,12 +30,16 @@
 #define ANSWER_MAX 16384
 #define REQUESTS_MAX 256
 #define STALLED_NS 20000000000ull
+#define PAUSED_NS 100000ull /* later than this is no delay of a busy loop */
 
 struct connection {
     int socket;
     int busy;
     size_t held;
-    uint64_t due;
+    uint64_t due;  /* when its request was due, or could first be sent, and how long it had waited for that */
+    uint64_t waited;
+    uint64_t sent;
+    uint64_t free; /* since when it has had nothing to wait for */
     char data[ANSWER_MAX];
 };
 
@@ -45,10 +54,33 @@ static void fail(const char *what, const char *shown, size_t size) {
 
 static void ask(struct connection *over, uint64_t due) {
     unsigned which = next_request++ % request_count;
+    uint64_t began = now_ns();
     ssize_t sent = send(over->socket, requests[which].data, requests[which].size, MSG_NOSIGNAL);
     if (sent != (ssize_t)requests[which].size) fail("a request was not taken whole", strerror(errno), 60);
     over->busy = 1;
     over->due = due;
+    over->waited = over->free > due ? over->free - due : 0;
+    over->sent = began;
+}
+
+/* Take what has come; when the kernel had it is put into `at`, on our clock. */
+static ssize_t take(struct connection *from, uint64_t *at) {
+    char control[CMSG_SPACE(sizeof(struct timespec))];
+    struct iovec place = {from->data + from->held, ANSWER_MAX - from->held};
+    struct msghdr message = {.msg_iov = &place, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control};
+    ssize_t got = recvmsg(from->socket, &message, MSG_DONTWAIT);
+    if (got <= 0) return got;
+    struct timespec real;
+    *at = now_ns();
+    clock_gettime(CLOCK_REALTIME, &real);
+    for (struct cmsghdr *one = CMSG_FIRSTHDR(&message); one; one = CMSG_NXTHDR(&message, one))
+        if (one->cmsg_level == SOL_SOCKET && one->cmsg_type == SCM_TIMESTAMPNS) {
+            struct timespec came;
+            memcpy(&came, CMSG_DATA(one), sizeof came);
+            int64_t age = (real.tv_sec - came.tv_sec) * 1000000000ll + real.tv_nsec - came.tv_nsec;
+            if (age > 0 && (uint64_t)age < *at - from->sent) *at -= (uint64_t)age;
+        }
+    return got;
 }
 
 /* The size of the answer that stands at the beginning of what is held; 0 when it is not whole yet. */
@@ -79,6 +111,7 @@ static int connect_to(int port) {
     int made = socket(AF_INET, SOCK_STREAM, 0), on = 1;
     if (made < 0 || connect(made, (struct sockaddr *)&address, sizeof address)) fail("cannot connect", strerror(errno), 60);
     setsockopt(made, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    setsockopt(made, SOL_SOCKET, SO_TIMESTAMPNS, &on, sizeof on);
     return made;
 }
 
@@ -118,7 +151,7 @@ int main(int count, char **words) {
     if (rate > 0) epoll_ctl(epoll, EPOLL_CTL_ADD, timer, &on_timer);
 
     uint64_t began = now_ns(), measured = began + (uint64_t)(warm * 1e9), until = measured + (uint64_t)(seconds * 1e9);
-    uint64_t answers = 0, in_time = 0, asked = 0, last_answer = began;
+    uint64_t answers = 0, in_time = 0, asked = 0, last_answer = began, paused = 0;
     double step = rate > 0 ? 1e9 / rate : 0;
     if (rate == 0)
         for (int each = 0; each < connections; each++) ask(&all[each], now_ns());
@@ -128,12 +161,19 @@ int main(int count, char **words) {
         if (now >= until) break;
         if (now - last_answer > STALLED_NS) fail("no answer for 20 s", "", 0);
         if (rate > 0) {
-            uint64_t due = began + (uint64_t)((double)asked * step);
+            uint64_t due = began + paused + (uint64_t)((double)asked * step);
+            if (due <= now && idle_count) {
+                uint64_t since = idle[idle_first]->free > due ? idle[idle_first]->free : due;
+                if (now > since + PAUSED_NS) {
+                    paused += now - since;
+                    due += now - since;
+                }
+            }
             while (due <= now && idle_count) {
                 ask(idle[idle_first], due);
                 idle_first = (idle_first + 1) % connections;
                 idle_count--;
-                due = began + (uint64_t)((double)++asked * step);
+                due = began + paused + (uint64_t)((double)++asked * step);
             }
             if (idle_count) {
                 struct itimerspec at = {.it_value = {(time_t)(due / 1000000000u), (long)(due % 1000000000u)}};
@@ -149,33 +189,34 @@ int main(int count, char **words) {
                 if (read(timer, &expired, sizeof expired) < 0 && errno != EAGAIN) fail("timer", strerror(errno), 60);
                 continue;
             }
-            ssize_t got = recv(one->socket, one->data + one->held, ANSWER_MAX - one->held, MSG_DONTWAIT);
+            uint64_t at = 0;
+            ssize_t got = take(one, &at);
             if (got < 0 && (errno == EAGAIN || errno == EINTR)) continue;
             if (got <= 0) fail("the server closed a connection", got ? strerror(errno) : one->data, got ? 60 : one->held);
             one->held += (size_t)got;
             size_t size = whole_answer(one);
             if (!size) continue;
             if (size != one->held || !one->busy) fail("more than one answer to one request", one->data, one->held);
-            uint64_t at = now_ns();
             if (at >= measured && at < until) {
-                record(&latencies, at - one->due);
+                record(&latencies, at - one->sent + one->waited);
                 in_time++;
             }
             answers++;
             last_answer = at;
             one->held = 0;
             one->busy = 0;
+            one->free = at;
             if (rate > 0) idle[(idle_first + idle_count++) % connections] = one;
-            else ask(one, at);
+            else ask(one, now_ns());
         }
     }
     if (rate > 0) {
         /* What is due and not answered is as late as it is by now, at the least. */
         for (int each = 0; each < connections; each++)
             if (all[each].busy && all[each].due >= measured) record(&latencies, until - all[each].due);
-        for (uint64_t due = began + (uint64_t)((double)asked * step); due < until; due = began + (uint64_t)((double)++asked * step))
+        for (uint64_t due = began + paused + (uint64_t)((double)asked * step); due < until; due = began + paused + (uint64_t)((double)++asked * step))
             if (due >= measured) record(&latencies, until - due);
     }
-    report(&latencies, (double)in_time / seconds, answers, 0, answers);
+    report(&latencies, (double)in_time / seconds, answers, 0, answers, (double)paused / (double)(until - began));
     return 0;
 }

@@ -216,6 +216,6 @@ int main(int count, char **words) {
             if (at >= measured && at < until) record(&latencies, at - slots[slot].sent);
         }
     }
-    report(&latencies, (double)latencies.total / seconds, answers, lost, checked);
+    report(&latencies, (double)latencies.total / seconds, answers, lost, checked, 0);
     return 0;
 }
