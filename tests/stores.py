@@ -8,14 +8,19 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import asyncpg
+
 from processes import GENEROUS_S
-from trinity_storage.postgres import PostgresConfig
+from trinity_mesh.clock import SystemClock
+from trinity_storage.migrate import migrate
+from trinity_storage.postgres import Postgres, PostgresConfig
 
 KINDS: Final = ("wheels", "debian")
 """The newest we carry, and the oldest we promise to work with (PostgreSQL 15, Redis 7)."""
@@ -113,7 +118,55 @@ def running_stores(kind: str) -> Iterator[Stores]:
     try:
         line = process.stdout.readline()
         assert line, "the stores did not start; what they said stands above"
-        yield Stores(kind, *json.loads(line))
+        stores = Stores(kind, *json.loads(line))
+        asyncio.run(_relax(stores))
+        yield stores
     finally:
         process.communicate(timeout=GENEROUS_S)
         shutil.rmtree(directory)
+
+
+async def _relax(stores: Stores) -> None:
+    """Let PostgreSQL leave writing to the system: what tests kill are processes, and no machine loses its power."""
+    admin = await asyncpg.connect(stores.admin_url)
+    try:
+        for setting in ("fsync", "synchronous_commit", "full_page_writes"):
+            await admin.execute(f"ALTER SYSTEM SET {setting} = off")
+        await admin.execute("SELECT pg_reload_conf()")
+    finally:
+        await admin.close()
+
+
+def url_of(stores: Stores, name: str) -> str:
+    """The address of a database of the servers."""
+    return stores.postgres_url.replace("//trinity@/trinity", f"//trinity@/{name}")
+
+
+async def make_template(stores: Stores, name: str) -> str:
+    """A database with every migration taken, to make others of; its address."""
+    await create_database(stores, name)
+    async with Postgres(PATIENT, url=url_of(stores, name), name="test", clock=SystemClock()) as postgres:
+        await migrate(postgres)
+    return url_of(stores, name)
+
+
+async def create_database(stores: Stores, name: str, *, template: str = "template0") -> None:
+    """A database, copied file by file: a third of the time that it takes by the log."""
+    admin = await asyncpg.connect(stores.admin_url)
+    try:
+        await admin.execute(f"CREATE DATABASE {name} OWNER trinity TEMPLATE {template} STRATEGY file_copy")
+    finally:
+        await admin.close()
+
+
+@asynccontextmanager
+async def fresh_database(stores: Stores, *, template: str = "template0") -> AsyncIterator[str]:
+    """The address of a database of the test's own."""
+    name = f"test_{uuid.uuid4().hex}"
+    await create_database(stores, name, template=template)
+    try:
+        yield url_of(stores, name)
+    finally:
+        admin = await asyncpg.connect(stores.admin_url)
+        await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
+        await admin.close()

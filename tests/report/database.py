@@ -12,11 +12,8 @@ from datetime import UTC, datetime
 import asyncpg
 import pytest
 
-from stores import MISSING, Stores, programs, running_stores
+from stores import MISSING, Stores, make_template, programs, running_stores
 from trinity_core.usage_log import UsageRow
-from trinity_mesh.clock import SystemClock
-from trinity_storage.migrate import migrate
-from trinity_storage.postgres import Postgres, PostgresConfig
 
 HOUR = 3_600
 T0 = 1_767_225_600
@@ -42,20 +39,8 @@ def stores_of(kind: str) -> Iterator[Stores]:
 def make_database(stores: Stores) -> str:
     """A new database with every migration taken; its URL."""
 
-    async def make() -> str:
-        name = f"test_{uuid.uuid4().hex}"
-        admin = await asyncpg.connect(stores.admin_url)
-        await admin.execute(f"CREATE DATABASE {name} OWNER trinity")
-        await admin.close()
-        url = stores.postgres_url.replace("//trinity@/trinity", f"//trinity@/{name}")
-        async with Postgres(
-            PostgresConfig(acquire_timeout_ms=20_000), url=url, name="test", clock=SystemClock()
-        ) as postgres:
-            await migrate(postgres)
-        return url
-
     with asyncio.Runner() as runner:
-        return runner.run(make())
+        return runner.run(make_template(stores, f"test_{uuid.uuid4().hex}"))
 
 
 async def empty(url: str) -> None:

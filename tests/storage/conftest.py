@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import AsyncIterator, Iterator
 
-import asyncpg
 import pytest
 
-from stores import KINDS, MISSING, Programs, Stores, programs, running_stores
+from stores import KINDS, MISSING, Programs, Stores, fresh_database, programs, running_stores
 
 
 @pytest.fixture(scope="session", params=KINDS)
@@ -39,11 +37,5 @@ def stores(server_programs: Programs) -> Iterator[Stores]:
 @pytest.fixture
 async def database_url(stores: Stores) -> AsyncIterator[str]:
     """An empty database of the test's own."""
-    name = f"test_{uuid.uuid4().hex}"
-    admin = await asyncpg.connect(stores.admin_url)
-    try:
-        await admin.execute(f"CREATE DATABASE {name} OWNER trinity")
-        yield stores.postgres_url.replace("//trinity@/trinity", f"//trinity@/{name}")
-        await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
-    finally:
-        await admin.close()
+    async with fresh_database(stores) as url:
+        yield url

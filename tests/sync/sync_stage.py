@@ -9,14 +9,12 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-import asyncpg
 import pytest
 
-from stores import MISSING, PATIENT, Stores, programs, running_stores
+from stores import MISSING, PATIENT, Stores, fresh_database, make_template, programs, running_stores
 from trinity_core.usage import HOUR_S
 from trinity_core.usage_log import UsageFilter, UsageRow
 from trinity_mesh.clock import SystemClock
-from trinity_storage.migrate import migrate
 from trinity_storage.postgres import Postgres
 from trinity_storage.reports import ReportStore
 from trinity_storage.usage import Count, UsageStore
@@ -112,11 +110,8 @@ def running_migrated(kind: str) -> Iterator[Stores]:
 
 
 async def _make_template(stores: Stores) -> None:
-    admin = await asyncpg.connect(stores.admin_url)
-    await admin.execute("CREATE DATABASE migrated OWNER trinity")
-    await admin.close()
-    async with Postgres(PATIENT, url=_named(stores, "migrated"), name="test", clock=SystemClock()) as postgres:
-        await migrate(postgres)
+    url = await make_template(stores, "migrated")
+    async with Postgres(PATIENT, url=url, name="test", clock=SystemClock()) as postgres:
         await postgres.execute(
             "INSERT INTO plans VALUES ('p', '', 1, 1, 0, '{}', '{}', '{}', now(), now(), 1) ON CONFLICT DO NOTHING"
         )
@@ -139,26 +134,15 @@ async def add_key(postgres: Postgres, key_id: str, *, associate: str, name: str 
     )
 
 
-def _named(stores: Stores, name: str) -> str:
-    return stores.postgres_url.replace("//trinity@/trinity", f"//trinity@/{name}")
-
-
 @asynccontextmanager
 async def migrated_copy(stores: Stores) -> AsyncIterator[Stage]:
     """A database of the test's own, and an empty Valkey."""
-    name = f"test_{uuid.uuid4().hex}"
-    admin = await asyncpg.connect(stores.admin_url)
-    try:
-        await admin.execute(f"CREATE DATABASE {name} OWNER trinity TEMPLATE migrated")
-        url = _named(stores, name)
-        clock = SystemClock()
-        async with (
-            Postgres(PATIENT, url=url, name="test", clock=clock) as postgres,
-            Valkey(ValkeyConfig(timeout_ms=20_000), url=stores.valkey_url, clock=clock) as valkey,
-        ):
-            stage = Stage(postgres, url, valkey, stores.valkey_url)
-            await stage.empty_valkey()
-            yield stage
-        await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
-    finally:
-        await admin.close()
+    clock = SystemClock()
+    async with (
+        fresh_database(stores, template="migrated") as url,
+        Postgres(PATIENT, url=url, name="test", clock=clock) as postgres,
+        Valkey(ValkeyConfig(timeout_ms=20_000), url=stores.valkey_url, clock=clock) as valkey,
+    ):
+        stage = Stage(postgres, url, valkey, stores.valkey_url)
+        await stage.empty_valkey()
+        yield stage

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack
 
-import asyncpg
 import pytest
 
-from stores import KINDS, MISSING, PATIENT, Stores, programs, running_stores
+from stores import KINDS, MISSING, PATIENT, Stores, fresh_database, make_template, programs, running_stores
 from trinity_mesh.clock import SystemClock
-from trinity_storage.migrate import migrate
 from trinity_storage.postgres import Postgres
 
 
@@ -32,7 +29,7 @@ class Servers:
             pytest.skip(MISSING[kind])
         if kind not in self._by_kind:
             stores = self._by_kind[kind] = self._stack.enter_context(running_stores(kind))
-            asyncio.run(_make_template(stores))
+            asyncio.run(make_template(stores, "migrated"))
         return self._by_kind[kind]
 
 
@@ -41,18 +38,6 @@ def servers() -> Iterator[Servers]:
     """Those that are needed."""
     with ExitStack() as stack:
         yield Servers(stack)
-
-
-async def _make_template(stores: Stores) -> None:
-    admin = await asyncpg.connect(stores.admin_url)
-    await admin.execute("CREATE DATABASE migrated OWNER trinity")
-    await admin.close()
-    async with opened(_named(stores, "migrated")) as postgres:
-        await migrate(postgres)
-
-
-def _named(stores: Stores, name: str) -> str:
-    return stores.postgres_url.replace("//trinity@/trinity", f"//trinity@/{name}")
 
 
 @pytest.fixture(scope="session", params=KINDS)
@@ -67,27 +52,15 @@ def stores(servers: Servers) -> Stores:
     return servers.of("wheels")
 
 
-async def _copied(stores: Stores) -> AsyncIterator[str]:
-    name = f"test_{uuid.uuid4().hex}"
-    admin = await asyncpg.connect(stores.admin_url)
-    try:
-        await admin.execute(f"CREATE DATABASE {name} OWNER trinity TEMPLATE migrated")
-        yield _named(stores, name)
-        await admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
-    finally:
-        await admin.close()
-
-
 @pytest.fixture
 async def database_url(stores: Stores) -> AsyncIterator[str]:
     """A migrated database of the test's own."""
-    async for url in _copied(stores):
+    async with fresh_database(stores, template="migrated") as url:
         yield url
 
 
 @pytest.fixture
 async def any_postgres(any_stores: Stores) -> AsyncIterator[Postgres]:
     """A pool to a migrated database of the test's own, on each kind of server."""
-    async for url in _copied(any_stores):
-        async with opened(url) as postgres:
-            yield postgres
+    async with fresh_database(any_stores, template="migrated") as url, opened(url) as postgres:
+        yield postgres
