@@ -121,18 +121,26 @@ class Oracle:
                 before_ns, side = at_ns, way
 
     def _lasting(self, subscription: Subscription) -> None:
-        """Always: a side that lasts for hours is told, whatever was away meanwhile."""
+        """Always: a side on which one price stood for hours is told, whatever was away meanwhile.
+
+        One that was left for the band at once may have come and gone between two workers, who look at the newest
+        price alone.
+        """
         rule = subscription.rule
         assert isinstance(rule, Crossing)
         if rule.direction is not Direction.EITHER or rule.cooldown_ms or subscription.endpoint in self._disabled():
             return
         for asset in subscription.assets:
             told = [(at_ns, str(data["direction"])) for data, at_ns in self._alerts(subscription, asset)]
-            turns = list(sides(rule, [o for o in self._world.offers if o.change.asset == asset]))
-            ends = [turn.at_ns for turn in turns[1:]] + [self._world.offers[-1].at_ns + 40 * 3_600 * S]
+            offers = [offer for offer in self._world.offers if offer.change.asset == asset]
+            over_ns = self._world.offers[-1].at_ns + 40 * 3_600 * S
+            times = [offer.at_ns for offer in offers] + [over_ns]
+            lasts_ns = {at_ns: until_ns - at_ns for at_ns, until_ns in itertools.pairwise(times)}
+            turns = list(sides(rule, offers))
+            ends = [turn.at_ns for turn in turns[1:]] + [over_ns]
             for turn, end_ns in zip(turns, ends, strict=True):
                 before = [way for at_ns, way in told if at_ns < end_ns - HAIR_NS]
-                if end_ns - turn.at_ns >= LASTING_NS and before:
+                if before and max(lasts_ns[at_ns] for at_ns, _ in turn.prices) >= LASTING_NS:
                     self.checked["lasting"] += 1
                     if before[-1] != turn.way:
                         self.wrong.append(f"{subscription.subscription} {asset}: nobody was told of {turn.way}")
