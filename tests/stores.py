@@ -10,12 +10,13 @@ import sys
 import tempfile
 import uuid
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import asyncpg
+import pytest
 
 from processes import GENEROUS_S
 from trinity_mesh.clock import SystemClock
@@ -124,6 +125,28 @@ def running_stores(kind: str) -> Iterator[Stores]:
     finally:
         process.communicate(timeout=GENEROUS_S)
         shutil.rmtree(directory)
+
+
+_shared: Final[dict[str, Stores]] = {}
+_running: Final = ExitStack()
+
+
+def shared_stores(kind: str) -> Stores:
+    """Servers of a kind for all tests of this process that have a database of their own and leave Valkey alone.
+
+    Skips the test where this machine has none.
+    """
+    if programs(kind) is None:
+        pytest.skip(MISSING[kind])
+    if kind not in _shared:
+        _shared[kind] = _running.enter_context(running_stores(kind))
+    return _shared[kind]
+
+
+def end_shared_stores() -> None:
+    """End those that were started."""
+    _running.close()
+    _shared.clear()
 
 
 async def _relax(stores: Stores) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import socket
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,6 @@ from account.small_account import SECRETS, SmallAccount, Switch
 from admission.stage import make_key
 from bridge_stage import Stage, error_of, serving_app
 from price.virtual_clock import until
-from stores import MISSING, programs, running_stores
 from trinity.account.v1 import account_pb2
 from trinity_admission.admission_config import AdmissionConfig, QuotaConfig
 from trinity_admission.ledger_config import CollectorConfig
@@ -39,14 +38,6 @@ from udp.counter import ASSETS, Shelf, make_price
 from usage.small_usage import serving as usage_serving
 
 WITHIN_S = 30.0
-
-
-@pytest.fixture(scope="module")
-def databases() -> Iterator[Databases]:
-    if programs("wheels") is None:
-        pytest.skip(MISSING["wheels"])
-    with running_stores("wheels") as stores:
-        yield Databases(stores)
 
 
 class Mesh:

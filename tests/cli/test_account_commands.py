@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -15,21 +15,12 @@ import pytest
 from account.databases import Databases
 from account.small_account import Replica, SmallAccount
 from cli.processes import Shown, Trinity, finish, start
-from stores import MISSING, programs, running_stores
 from trinity.account.v1 import account_pb2 as pb
 from trinity.account.v1 import account_service_pb2_grpc
 from trinity_account.servicer import DESCRIPTOR
 from trinity_cli.main import run
 from trinity_core.keys import parse
 from trinity_mesh.server import MeshServer, Service
-
-
-@pytest.fixture(scope="module")
-def databases() -> Iterator[Databases]:
-    if programs("wheels") is None:
-        pytest.skip(MISSING["wheels"])
-    with running_stores("wheels") as stores:
-        yield Databases(stores)
 
 
 @pytest.fixture

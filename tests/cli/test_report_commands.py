@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import json
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,9 @@ import pytest
 from google.api import httpbody_pb2
 
 from cli.processes import Done, Shown, Trinity, finish, start
-from report.database import HOUR, KEYS, T0, add_usage, empty, make_database, newest_first, stores_of, usage
+from report.database import HOUR, KEYS, T0, add_usage, empty, make_database, newest_first, usage
 from report.small_report import SmallReport
+from stores import shared_stores
 from trinity.report.v1 import report_pb2, report_service_pb2_grpc
 from trinity_cli.main import run
 from trinity_core.table_readers import read_table
@@ -35,9 +36,8 @@ ROWS = [
 
 
 @pytest.fixture(scope="module")
-def database() -> Iterator[str]:
-    with stores_of("wheels") as stores:
-        yield make_database(stores)
+def database() -> str:
+    return make_database(shared_stores("wheels"))
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,6 @@ import pytest
 
 from account.databases import Databases
 from cli.processes import Shown, Trinity, finish, start
-from stores import MISSING, programs, running_stores
 from trinity_core.webhook_activity import Activity, Seen
 from trinity_core.webhook_breaker import Circuit
 from trinity_core.webhook_retry import Outcome
@@ -19,14 +18,6 @@ from trinity_storage.webhook_outbox import PostgresOutbox
 from webhook.small_webhook import AT_NS, SmallWebhook, give_up
 
 URL = "https://hooks.acme.example/prices"
-
-
-@pytest.fixture(scope="module")
-def databases() -> Iterator[Databases]:
-    if programs("wheels") is None:
-        pytest.skip(MISSING["wheels"])
-    with running_stores("wheels") as stores:
-        yield Databases(stores)
 
 
 @pytest.fixture

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from account.databases import Databases, open_postgres
-from stores import MISSING, programs, running_stores
+from stores import shared_stores
 from trinity_core.accounts import (
     AccountRepo,
     ApiKey,
@@ -47,14 +47,8 @@ ACME = Associate(associate="acme", name="Acme", email="ops@acme.example", plan="
 
 
 @pytest.fixture(scope="module", params=["memory", "wheels", "debian"])
-def databases(request: pytest.FixtureRequest) -> Iterator[Databases | None]:
-    if request.param == "memory":
-        yield None
-        return
-    if programs(request.param) is None:
-        pytest.skip(MISSING[request.param])
-    with running_stores(request.param) as stores:
-        yield Databases(stores)
+def databases(request: pytest.FixtureRequest) -> Databases | None:
+    return None if request.param == "memory" else Databases(shared_stores(request.param))
 
 
 @pytest.fixture

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from functools import partial
 
 import pytest
 
-from report.database import HOUR, KEYS, T0, add_usage, empty, make_database, newest_first, stores_of, usage
-from stores import KINDS
+from report.database import HOUR, KEYS, T0, add_usage, empty, make_database, newest_first, usage
+from stores import KINDS, shared_stores
 from trinity_core.errors import Reason, TrinityError
 from trinity_core.usage_log import (
     BATCH_ROWS_MAX,
@@ -30,13 +30,9 @@ END = T0 + 1_000 * HOUR
 
 
 @pytest.fixture(scope="module", params=["memory", *KINDS])
-def url(request: pytest.FixtureRequest) -> Iterator[str]:
+def url(request: pytest.FixtureRequest) -> str:
     """URL of a database; "" for the twin in memory."""
-    if request.param == "memory":
-        yield ""
-        return
-    with stores_of(request.param) as stores:
-        yield make_database(stores)
+    return "" if request.param == "memory" else make_database(shared_stores(request.param))
 
 
 @pytest.fixture

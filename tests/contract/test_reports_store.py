@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -19,10 +19,9 @@ from report.database import (
     empty,
     make_database,
     newest_first,
-    stores_of,
     usage,
 )
-from stores import KINDS
+from stores import KINDS, shared_stores
 from trinity_core.aligned import writer_of
 from trinity_core.errors import Reason, TrinityError
 from trinity_core.tables import Form
@@ -90,9 +89,8 @@ NAMED = {f"hostile{number:05}": ("acme", name) for number, name in enumerate(HOS
 
 
 @pytest.fixture(scope="module", params=KINDS)
-def made(request: pytest.FixtureRequest) -> Iterator[str]:
-    with stores_of(request.param) as stores:
-        yield make_database(stores)
+def made(request: pytest.FixtureRequest) -> str:
+    return make_database(shared_stores(request.param))
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
-from collections.abc import AsyncIterator, Awaitable, Iterator
+from collections.abc import AsyncIterator, Awaitable
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from account.databases import Databases, open_postgres
-from stores import MISSING, programs, running_stores
+from stores import shared_stores
 from trinity_core.errors import Reason, TrinityError
 from trinity_core.webhook_activity import Activity, Seen
 from trinity_core.webhook_alerts import RuleState
@@ -84,14 +84,8 @@ class Stores:
 
 
 @pytest.fixture(scope="module", params=["memory", "wheels", "debian"])
-def databases(request: pytest.FixtureRequest) -> Iterator[Databases | None]:
-    if request.param == "memory":
-        yield None
-        return
-    if programs(request.param) is None:
-        pytest.skip(MISSING[request.param])
-    with running_stores(request.param) as stores:
-        yield Databases(stores)
+def databases(request: pytest.FixtureRequest) -> Databases | None:
+    return None if request.param == "memory" else Databases(shared_stores(request.param))
 
 
 @pytest.fixture

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import pytest
 
-from report.database import empty, make_database, stores_of
+from report.database import empty, make_database
 from report.report_gateway import Gateway, report_gateway
 from report.small_report import SmallReport
-from stores import Stores
+from stores import Stores, shared_stores
 
 
 @pytest.fixture(scope="session")
-def stores() -> Iterator[Stores]:
+def stores() -> Stores:
     """Servers of the kind we carry, shared by all tests of a worker."""
-    with stores_of("wheels") as running:
-        yield running
+    return shared_stores("wheels")
 
 
 @pytest.fixture(scope="session")

@@ -5,14 +5,12 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 
 import asyncpg
-import pytest
 
-from stores import MISSING, Stores, make_template, programs, running_stores
+from stores import Stores, make_template
 from trinity_core.usage_log import UsageRow
 
 HOUR = 3_600
@@ -25,15 +23,6 @@ KEYS: Mapping[str, tuple[str, str]] = {
     "globexkey001": ("globex", 'globex\'s "only", key'),
 }
 """Keys by id: associate and name."""
-
-
-@contextmanager
-def stores_of(kind: str) -> Iterator[Stores]:
-    """Servers of a kind, for a fixture; skips the test where this machine has none."""
-    if programs(kind) is None:
-        pytest.skip(MISSING[kind])
-    with running_stores(kind) as running:
-        yield running
 
 
 def make_database(stores: Stores) -> str:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from report.database import HOUR, T0, connect, empty, make_database, stores_of
+from report.database import HOUR, T0, connect, empty, make_database
 from report.small_report import ACME, ADMIN, GLOBEX, SmallReport
-from stores import Stores
+from stores import Stores, shared_stores
 from trinity.usage.v1 import usage_pb2
 from trinity_admission.principal import Principal
 from trinity_core.errors import Reason, TrinityError
@@ -110,9 +109,8 @@ COUNTERS = [
 
 
 @pytest.fixture(scope="module")
-def stores() -> Iterator[Stores]:
-    with stores_of("wheels") as running:
-        yield running
+def stores() -> Stores:
+    return shared_stores("wheels")
 
 
 @pytest.fixture(scope="module")

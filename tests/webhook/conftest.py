@@ -2,22 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import pytest
 
 from account.databases import Databases
-from stores import MISSING, programs, running_stores
 from webhook.small_webhook import SmallWebhook
-
-
-@pytest.fixture(scope="session")
-def databases() -> Iterator[Databases]:
-    """A server of the kind we carry, shared by all tests of a worker."""
-    if programs("wheels") is None:
-        pytest.skip(MISSING["wheels"])
-    with running_stores("wheels") as stores:
-        yield Databases(stores)
 
 
 @pytest.fixture
