@@ -133,6 +133,8 @@ class Replica:
         """Put into each message the state that it has by now; the prices whose message changed."""
         changed = []
         for asset, view in self._views.items():
+            if view.holds(now_ns):
+                continue
             state = view.state_at(now_ns)
             if state.value != view.message.state:
                 changed.append((asset, view.judged(state)))

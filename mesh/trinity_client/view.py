@@ -136,15 +136,19 @@ class PriceView(msgspec.Struct, gc=False, eq=False):
             return State.DELAYED
         return judged
 
+    def holds(self, now_ns: int) -> bool:
+        """Whether the state is certainly still the message's; where it is not certain, `state_at` says what it is."""
+        if not self._stale_ns:
+            self._deadlines()
+        return now_ns < self._turns_ns + self.timeline.offset_ns
+
     def message_at(self, now_ns: int) -> price_pb2.Price:
         """The message with the state that holds at a time of our monotonic clock, nanoseconds.
 
         The quickest way to a true answer: until the state turns it is `message` itself, the
         same object each time.
         """
-        if not self._stale_ns:
-            self._deadlines()
-        if now_ns < self._turns_ns + self.timeline.offset_ns:
+        if self.holds(now_ns):
             return self.message
         state = self.state_at(now_ns)
         return self.message if state.value == self.message.state else self.judged(state).message
