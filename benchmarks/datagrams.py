@@ -36,11 +36,12 @@ from trinity_core.udp_mac import SessionMacs, signed_line
 from trinity_core.udp_session import UdpSession, open_session
 from trinity_mesh.clock import SystemClock, clock_id
 from trinity_udp.admitting import Admitting
-from trinity_udp.batches import batches_of, can_batch
+from trinity_udp.batches import batches_of
 from trinity_udp.config import UdpConfig
 from trinity_udp.endpoint import Endpoint
 from trinity_udp.gathering import Run
 from trinity_udp.main import BookReplica, make_price_endpoint
+from trinity_udp.messages import can_batch
 
 HERE = Path(__file__).resolve().parent
 ASSETS = ("BTC", "ETH", "SOL", "XRP", "ADA")

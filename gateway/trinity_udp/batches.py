@@ -17,14 +17,14 @@ import mmap
 import socket
 import struct
 import sys
-from array import array
 from collections.abc import Sequence
-from itertools import accumulate, groupby
+from itertools import groupby
 from typing import Any, Final, NamedTuple, Protocol
 
 from trinity_udp.allowance import source_of
 from trinity_udp.codec import DATAGRAM_BYTES_MAX
 from trinity_udp.drops import Drop
+from trinity_udp.messages import MESSAGE_BYTES, NAME_BYTES, STRIDE, Messages, can_batch, can_segment
 from trinity_udp.reply import Reply
 
 Address = tuple[str, int] | tuple[str, int, int, int]
@@ -33,18 +33,12 @@ Address = tuple[str, int] | tuple[str, int, int, int]
 Sender = tuple[int, bytes]
 """Port and address (packed) of a peer."""
 
-_STRIDE: Final = 1_280
-_NAME: Final = 32
 _V4_NAME: Final = 16
 _V6_NAME: Final = 28
-_SEGMENT: Final = 103
-"""UDP_SEGMENT of linux/udp.h."""
 _SEGMENTS_MAX: Final = 64
 """Most datagrams of one message: UDP_MAX_SEGMENTS of the kernels that know the fewest."""
 _SEGMENTED_BYTES_MAX: Final = 65_000
 """Most bytes of one message, below what an IP packet holds."""
-_CONTROL: Final = struct.Struct("=QiiH6x")
-"""struct cmsghdr, and in it how long each datagram is."""
 _UNSEGMENTED: Final = frozenset({errno.EINVAL, errno.EIO, errno.EMSGSIZE, errno.EOPNOTSUPP})
 """How a kernel says that it cannot cut a message: that device, that route or that kernel."""
 _PASSING: Final = frozenset({errno.EINVAL, errno.EMSGSIZE})
@@ -95,23 +89,6 @@ def batches_of(bound: socket.socket, *, batch_max: int, batched: bool) -> Batche
     return OneByOne(bound, batch_max)
 
 
-def can_batch() -> bool:
-    """Whether this system has recvmmsg and sendmmsg as we know them."""
-    if sys.platform != "linux" or ctypes.sizeof(ctypes.c_void_p) != ctypes.sizeof(ctypes.c_uint64):
-        return False
-    libc = ctypes.CDLL(None)
-    return hasattr(libc, "recvmmsg") and hasattr(libc, "sendmmsg")
-
-
-def can_segment(bound: socket.socket) -> bool:
-    """Whether the kernel cuts one message of a socket into datagrams (Linux 4.18)."""
-    try:
-        bound.getsockopt(socket.IPPROTO_UDP, _SEGMENT)
-    except OSError:
-        return False
-    return True
-
-
 class OneByOne:
     """A system call for each datagram."""
 
@@ -156,66 +133,6 @@ class OneByOne:
         return where
 
 
-class _Iovec(ctypes.Structure):
-    _fields_ = (("base", ctypes.c_uint64), ("size", ctypes.c_uint64))
-
-
-class _Message(ctypes.Structure):
-    """struct mmsghdr of the kernel."""
-
-    _fields_ = (
-        ("name", ctypes.c_uint64),
-        ("name_size", ctypes.c_uint32),
-        ("_gap", ctypes.c_uint32),
-        ("iov", ctypes.c_uint64),
-        ("iov_count", ctypes.c_uint64),
-        ("control", ctypes.c_uint64),
-        ("control_size", ctypes.c_uint64),
-        ("flags", ctypes.c_uint32),
-        ("_gap2", ctypes.c_uint32),
-        ("size", ctypes.c_uint32),
-        ("_gap3", ctypes.c_uint32),
-    )
-
-
-_MESSAGE: Final = ctypes.sizeof(_Message)
-_SIZE_AT: Final = _Message.size.offset // 4
-_SIZE_STEP: Final = _MESSAGE // 4
-_STEP: Final = _MESSAGE // 8
-_CONTROL_AT: Final = _Message.control.offset // 8
-_CONTROL_SIZE_AT: Final = _Message.control_size.offset // 8
-_SEGMENT_AT: Final = (_CONTROL.size - 8) // 2
-_SEGMENT_STEP: Final = _CONTROL.size // 2
-
-
-class _Messages:
-    """Headers, and memory for that many datagrams behind them."""
-
-    def __init__(self, count: int, *, names: int, name_size: int) -> None:
-        self.data = mmap.mmap(-1, count * _STRIDE)
-        self.base = base = ctypes.addressof(ctypes.c_char.from_buffer(self.data))
-        self._vectors = (_Iovec * count)()
-        self.headers = (_Message * count)()
-        self._controls = (ctypes.c_char * (count * _CONTROL.size))()
-        for index in range(count):
-            self._vectors[index].base = base + index * _STRIDE
-            self._vectors[index].size = DATAGRAM_BYTES_MAX + 1
-            header = self.headers[index]
-            header.name = names + index * _NAME
-            header.name_size = name_size
-            header.iov = ctypes.addressof(self._vectors) + index * ctypes.sizeof(_Iovec)
-            header.iov_count = 1
-            header.control = ctypes.addressof(self._controls) + index * _CONTROL.size
-            _CONTROL.pack_into(
-                self._controls, index * _CONTROL.size, _CONTROL.size - 6, socket.IPPROTO_UDP, _SEGMENT, 0
-            )
-        # The same memory as numbers: setting one is much quicker than setting a field.
-        self.words = memoryview(self.headers).cast("B").cast("Q")
-        self.halves = memoryview(self.headers).cast("B").cast("I")
-        self.vectors = memoryview(self._vectors).cast("B").cast("Q")
-        self.segments = memoryview(self._controls).cast("B").cast("H")
-
-
 class Batched:
     """A system call for each batch."""
 
@@ -229,15 +146,14 @@ class Batched:
         self._batch_max = batch_max
         self._v6 = bound.family == socket.AF_INET6
         name_size = _V6_NAME if self._v6 else _V4_NAME
-        self._names = mmap.mmap(-1, batch_max * _NAME)
+        self._names = mmap.mmap(-1, batch_max * NAME_BYTES)
         self._names_at = ctypes.addressof(ctypes.c_char.from_buffer(self._names))
-        self._in = _Messages(batch_max, names=self._names_at, name_size=name_size)
-        self._out = _Messages(batch_max, names=self._names_at, name_size=name_size)
+        self._in = Messages(batch_max, names=self._names_at, name_size=name_size)
+        self._out = Messages(batch_max, names=self._names_at, name_size=name_size)
         self._in_at = ctypes.addressof(self._in.headers)
         self._out_at = ctypes.addressof(self._out.headers)
         self._fields = _V6_FIELDS if self._v6 else _V4_FIELDS
-        self._sizes = self._in.halves[_SIZE_AT::_SIZE_STEP]
-        self._starts = range(0, batch_max * _STRIDE, _STRIDE)
+        self._starts = range(0, batch_max * STRIDE, STRIDE)
         self._places = range(batch_max)
         self._segmented = can_segment(bound)
         self._waiting: list[tuple[int, list[Reply]]] = []
@@ -250,9 +166,11 @@ class Batched:
         if count < 0:
             # What was received before an error is told first; the error comes with the next call.
             return Received([], [], (), int(ctypes.get_errno() not in (errno.EAGAIN, errno.EWOULDBLOCK, errno.EINTR)))
-        data, sizes = self._in.data, self._sizes[:count].tolist()
+        data, sizes = self._in.data, self._in.sizes[:count].tolist()
         datagrams = [data[at : at + size] for at, size in zip(self._starts, sizes, strict=False)]
-        return Received(datagrams, [*self._fields.iter_unpack(self._names[: count * _NAME])], self._places[:count], 0)
+        return Received(
+            datagrams, [*self._fields.iter_unpack(self._names[: count * NAME_BYTES])], self._places[:count], 0
+        )
 
     def flush(self) -> list[tuple[Reply, Drop]]:
         """Send what was put."""
@@ -260,10 +178,19 @@ class Batched:
         messages = [part for place, replies in self._waiting for part in self._cut(place, replies)]
         self._waiting.clear()
         while messages:
-            self._lay_out(messages)
+            self._out.lay_out(
+                [
+                    (
+                        b"".join([reply.data for reply in replies]),
+                        self._names_at + place * NAME_BYTES,
+                        len(replies[0].data) if len(replies) > 1 else 0,
+                    )
+                    for place, replies in messages
+                ]
+            )
             count, sent = len(messages), 0
             while sent < count:
-                done = self._sendmmsg(self._fd, self._out_at + sent * _MESSAGE, count - sent, socket.MSG_DONTWAIT)
+                done = self._sendmmsg(self._fd, self._out_at + sent * MESSAGE_BYTES, count - sent, socket.MSG_DONTWAIT)
                 if done > 0:
                     sent += done
                     continue
@@ -300,25 +227,9 @@ class Batched:
             at = end
         return messages
 
-    def _lay_out(self, messages: Sequence[tuple[int, list[Reply]]]) -> None:
-        """Put messages where sendmmsg finds them, one after the other, each with its length and its receiver."""
-        out, count, names_at = self._out, len(messages), self._names_at
-        parts = [b"".join([reply.data for reply in replies]) for _, replies in messages]
-        whole = b"".join(parts)
-        out.data[: len(whole)] = whole
-        sizes = array("Q", map(len, parts))
-        starts = array("Q", accumulate(sizes[:-1], initial=out.base))
-        names = array("Q", [names_at + place * _NAME for place, _ in messages])
-        controls = array("Q", [_CONTROL.size if len(replies) > 1 else 0 for _, replies in messages])
-        segments = array("H", [len(replies[0].data) for _, replies in messages])
-        out.vectors[: 2 * count : 2], out.vectors[1 : 2 * count : 2] = memoryview(starts), memoryview(sizes)
-        out.words[: count * _STEP : _STEP] = memoryview(names)
-        out.words[_CONTROL_SIZE_AT : count * _STEP : _STEP] = memoryview(controls)
-        out.segments[_SEGMENT_AT : count * _SEGMENT_STEP : _SEGMENT_STEP] = memoryview(segments)
-
     def address(self, where: int, /) -> Address:
         """Where a reply would go."""
-        name = self._names[where * _NAME : where * _NAME + _V6_NAME]
+        name = self._names[where * NAME_BYTES : where * NAME_BYTES + _V6_NAME]
         port = int.from_bytes(name[2:4], "big")
         if not self._v6:
             return socket.inet_ntop(socket.AF_INET, name[4:8]), port

@@ -14,7 +14,7 @@ import re
 import struct
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from trinity_admission.udp_sessions import TIME_S
 from trinity_core.udp_frame import HEAD_BYTES, MAC, VERSION
@@ -105,62 +105,84 @@ class Runs:
         None where they must go one at a time. `otherwise` gives the fate of a datagram that came before, or whose
         proof is done and whose answer could not be given here.
         """
-        quick = self._quick
-        count, size = len(datagrams), len(datagrams[0])
-        room = size - HEAD_BYTES - MAC_BYTES
-        if room < 0 or [*map(len, datagrams)].count(size) != count:
+        queries = _read_binary(datagrams)
+        if queries is None:
             return None
-        fields = zip(*struct.iter_unpack(f"4s8s8s4s4s{room}s16s", b"".join(datagrams)), strict=True)
-        starts, ids, session_ids, times, numbers, payloads, given = fields
-        start, session_id, payload = starts[0], session_ids[0], payloads[0]
-        if start != _SIGNED + room.to_bytes(2, "big"):
+        quick, session = self._quick, self._doors.known(queries.session)
+        assets, now_s = quick.assets_of(queries.payload), quick.turn(unix_ns)
+        if session is None or assets is None or session.expire_s <= now_s:
             return None
-        if (starts.count(start), session_ids.count(session_id), payloads.count(payload)) != (count, count, count):
+        if queries.earliest_s < now_s - TIME_S or queries.latest_s > now_s + TIME_S:
             return None
-        session, assets = self._doors.known(int.from_bytes(session_id, "big")), quick.assets_of(payload)
-        if session is None or assets is None:
-            return None
-        now_s = quick.turn(unix_ns)
-        earliest, latest = int.from_bytes(min(times), "big"), int.from_bytes(max(times), "big")
-        if session.expire_s <= now_s or earliest < now_s - TIME_S or latest > now_s + TIME_S:
-            return None
-        answered = quick.payload_of(assets, mono_ns)
-        if answered is None:
-            return None
-        whole, limit = HEAD_BYTES + len(answered) + MAC_BYTES, size * EARNED_FACTOR
-        if whole > limit or whole > DATAGRAM_BYTES_MAX:
+        answered, limit = quick.payload_of(assets, mono_ns), len(datagrams[0]) * EARNED_FACTOR
+        if answered is None or HEAD_BYTES + len(answered) + MAC_BYTES > min(limit, DATAGRAM_BYTES_MAX):
             return None
         expected = session.macs.queries([datagram[:-MAC_BYTES] for datagram in datagrams])
-        if not hmac.compare_digest(b"".join(expected), b"".join(given)):
+        if not hmac.compare_digest(b"".join(expected), b"".join(queries.macs)):
             return None
         way = quick.way_of(session, source)
         if way is None or not way.good(mono_ns, unix_ns):
             return None
-        firsts = session.window.take_each(struct.unpack(f">{count}I", b"".join(numbers)))
-        n = firsts.count(True)
-        if n:
+        firsts = session.window.take_each(struct.unpack(f">{len(datagrams)}I", b"".join(queries.numbers)))
+        new = firsts.count(True)
+        if new:
             session.used_ns = mono_ns
-        slots = way.answers_at(assets, mono_ns, unix_ns, n) if n else ()
+        slots = way.answers_at(assets, mono_ns, unix_ns, new) if new else ()
         if slots is None:
-            session_number = int.from_bytes(session_id, "big")
             fates: list[Caller | Drop] = [
-                self._doors.again(session_number, mono_ns=mono_ns, unix_ns=unix_ns) if new else Drop.SESSION_REPLAY
-                for new in firsts
+                self._doors.again(queries.session, mono_ns=mono_ns, unix_ns=unix_ns) if first else Drop.SESSION_REPLAY
+                for first in firsts
             ]
             return [*map(otherwise, datagrams, fates)]
-        parts = [b""] * (4 * count)
-        parts[0::4], parts[2::4] = ids, numbers
-        parts[1::4] = [session_id + quick.unix] * count
-        parts[3::4] = [answered] * count
-        start = REPLY + len(answered).to_bytes(2, "big")
-        bodies = [start + body for (body,) in struct.iter_unpack(f"{whole - MAC_BYTES - 4}s", b"".join(parts))]
-        replies = [Reply(reply, limit, (), (), slots) for reply in session.macs.replies(given, bodies)]
-        if n < count:
+        replies = [
+            Reply(reply, limit, (), (), slots)
+            for reply in session.macs.replies(queries.macs, _bodies(queries, quick.unix, answered))
+        ]
+        if new < len(datagrams):
             replies = [
-                reply if new else otherwise(datagram, Drop.SESSION_REPLAY)
-                for reply, new, datagram in zip(replies, firsts, datagrams, strict=True)
+                reply if first else otherwise(datagram, Drop.SESSION_REPLAY)
+                for reply, first, datagram in zip(replies, firsts, datagrams, strict=True)
             ]
         return replies
+
+
+class _Queries(NamedTuple):
+    """Binary queries of one session with one payload, field by field; numbers as they come, in network order."""
+
+    session: int
+    earliest_s: int
+    latest_s: int
+    payload: bytes
+    ids: Sequence[bytes]
+    numbers: Sequence[bytes]
+    macs: Sequence[bytes]
+
+
+def _read_binary(datagrams: Sequence[bytes]) -> _Queries | None:
+    """What the datagrams are, if they differ in nothing but id, time, number and MAC; in one pass over all of them."""
+    count, size = len(datagrams), len(datagrams[0])
+    room = size - HEAD_BYTES - MAC_BYTES
+    if room < 0 or size > DATAGRAM_BYTES_MAX or [*map(len, datagrams)].count(size) != count:
+        return None
+    fields = zip(*struct.iter_unpack(f"4s8s8s4s4s{room}s16s", b"".join(datagrams)), strict=True)
+    starts, ids, sessions, times, numbers, payloads, macs = fields
+    if starts.count(_SIGNED + room.to_bytes(2, "big")) != count or sessions.count(sessions[0]) != count:
+        return None
+    if payloads.count(payloads[0]) != count:
+        return None
+    earliest, latest = int.from_bytes(min(times), "big"), int.from_bytes(max(times), "big")
+    return _Queries(int.from_bytes(sessions[0], "big"), earliest, latest, payloads[0], ids, numbers, macs)
+
+
+def _bodies(queries: _Queries, unix: bytes, answered: bytes) -> list[bytes]:
+    """The reply to each query, up to its MAC: all put down in one go, then cut."""
+    count, session = len(queries.ids), queries.session.to_bytes(8, "big")
+    parts = [b""] * (4 * count)
+    parts[0::4], parts[2::4] = queries.ids, queries.numbers
+    parts[1::4], parts[3::4] = [session + unix] * count, [answered] * count
+    start = REPLY + len(answered).to_bytes(2, "big")
+    size = HEAD_BYTES - len(start) + len(answered)
+    return [start + body for (body,) in struct.iter_unpack(f"{size}s", b"".join(parts))]
 
 
 def _fitted(datagrams: Sequence[bytes], lines: Sequence[Line], shown: Mapping[bytes, Shown]) -> list[bytes] | None:

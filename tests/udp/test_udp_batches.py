@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from trinity_udp import batches as module
-from trinity_udp.batches import Batched, Batches, OneByOne, batches_of, can_batch, can_segment
+from trinity_udp.batches import Batched, Batches, OneByOne, batches_of
 from trinity_udp.codec import DATAGRAM_BYTES_MAX
 from trinity_udp.drops import Drop
+from trinity_udp.messages import MESSAGE_BYTES, NAME_BYTES, can_batch, can_segment
 from trinity_udp.reply import Reply
 
 WAYS = [pytest.param(True, marks=pytest.mark.skipif(not can_batch(), reason="no recvmmsg here")), False]
@@ -140,7 +140,7 @@ def test_one_reply_that_cannot_be_sent_does_not_hold_up_the_others(pair: Pair, b
     if batched:
         assert isinstance(pair.batches, Batched)
         # No socket can send to port 0.
-        pair.batches._names[module._NAME + 2 : module._NAME + 4] = b"\0\0"
+        pair.batches._names[NAME_BYTES + 2 : NAME_BYTES + 4] = b"\0\0"
     else:
         assert isinstance(pair.batches, OneByOne)
         pair.batches._waiting[1] = ((pair.host, 0), [replies[1]])
@@ -184,21 +184,14 @@ class Calls:
         """How many datagrams each message was that the system took."""
 
     def __call__(self, fd: int, at: int, count: int, flags: int) -> int:
-        first = (at - self.batches._out_at) // module._MESSAGE
-        sizes = [self.segments(first + index) for index in range(count)]
+        first = (at - self.batches._out_at) // MESSAGE_BYTES
+        sizes = [self.batches._out.cut_of(first + index) for index in range(count)]
         if self.refusals and sizes[0] >= self.refusals[0][0]:
             ctypes.set_errno(self.refusals.pop(0)[1])
             return -1
         sent = int(self.real(fd, at, count, flags))
         self.messages += sizes[:sent]
         return sent
-
-    def segments(self, index: int) -> int:
-        out = self.batches._out
-        if not out.words[index * module._STEP + module._CONTROL_SIZE_AT]:
-            return 1
-        size = out.segments[index * module._SEGMENT_STEP + module._SEGMENT_AT]
-        return -(-out.vectors[2 * index + 1] // size)
 
 
 @pytest.fixture(params=FAMILIES, ids=["ipv4", "ipv6"])
@@ -274,8 +267,8 @@ def test_what_the_system_does_not_cut_leaves_one_by_one(number: int, again: bool
 
     def stops_before_three(fd: int, at: int, count: int, flags: int) -> int:
         # The system takes what comes before the message that it refuses.
-        first = (at - batches._out_at) // module._MESSAGE
-        return int(real(fd, at, 1 if calls.segments(first) < 3 else count, flags))
+        first = (at - batches._out_at) // MESSAGE_BYTES
+        return int(real(fd, at, 1 if batches._out.cut_of(first) < 3 else count, flags))
 
     calls.real = stops_before_three
     for _ in range(2):
