@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Final
 
-import httpx
 from google.protobuf import json_format
 from google.rpc import status_pb2
 
@@ -40,6 +39,9 @@ async def open_udp_session(url: str, key: str, *, timeout_ms: int = 10_000) -> U
 
     Raises TrinityError: what the gateway says (INVALID_KEY), or BACKEND_UNAVAILABLE.
     """
+    # A tenth of the time that a process of the mesh takes to come up, and most never open a session.
+    import httpx
+
     headers = {"Authorization": f"Bearer {key}", "Content-Type": "application/json"}
     try:
         async with (
