@@ -28,6 +28,8 @@ _NS: Final = 1_000_000_000
 _MS: Final = 1_000_000
 _TICKS: Final = b"\x0a"
 """Tag of StreamTicksResponse.ticks: field 1, length-delimited."""
+_SIGN_NS: Final = 100 * _MS
+"""A sign of life that is newer by less may wait while there are ticks: nobody looks at it more often."""
 _LIVENESS: Final = b"\x12"
 """Tag of StreamTicksResponse.liveness: field 2, length-delimited."""
 _SENT: Final = b"\x18"
@@ -232,9 +234,10 @@ class TickStream:
         pieces, _ = self._subscription.take()
         parts = [piece.field_bytes() for piece in pieces if piece is not None]
         for venue, pulse in self._pulses.items():
-            news = (pulse.alive_mono_ns, pulse.changes)
-            if snapshot or self._told.get(venue) != news:
-                self._told[venue] = news
+            alive_ns, changes = self._told.get(venue, (0, -1))
+            newer_ns = pulse.alive_mono_ns - alive_ns
+            if snapshot or changes != pulse.changes or newer_ns >= _SIGN_NS or (newer_ns and not pieces):
+                self._told[venue] = pulse.alive_mono_ns, pulse.changes
                 liveness = Liveness(venue, self._terms.worker, pulse.alive_mono_ns, pulse.connected)
                 parts.append(_field(_LIVENESS, liveness_to_message(liveness).SerializeToString()))
         if tracing.on:

@@ -153,6 +153,28 @@ async def test_later_batches_hold_only_what_changed_and_leave_no_sooner_than_flu
 
 
 @in_jumping_time
+async def test_beside_ticks_a_sign_of_life_waits_until_it_is_worth_telling_and_never_for_ever() -> None:
+    clock = JumpingClock()
+    of = hub(clock)
+    stream = await opened(of)
+    told: list[int] = []
+    for alive_ns in (200 * MS, 201 * MS, 299 * MS, 300 * MS, 399 * MS):
+        of.alive(Venue.OKX, alive_ns)
+        of.publish([tick("BTC")])
+        batch = read(await stream.next())
+        assert batch.ticks
+        told += [life.alive_monotonic_ns for life in batch.liveness]
+    assert told == [200 * MS, 300 * MS]
+    batch = read(await stream.next())
+    assert [life.alive_monotonic_ns for life in batch.liveness] == [399 * MS], "a heartbeat leaves nothing untold"
+    of.alive(Venue.OKX, 400 * MS)
+    of.connected(Venue.OKX, connected=True)
+    of.publish([tick("BTC")])
+    batch = read(await stream.next())
+    assert [(life.alive_monotonic_ns, life.connected) for life in batch.liveness] == [(400 * MS, True)]
+
+
+@in_jumping_time
 async def test_a_quiet_stream_carries_a_heartbeat_with_liveness_at_least_once_a_second() -> None:
     clock = JumpingClock()
     of = hub(clock)

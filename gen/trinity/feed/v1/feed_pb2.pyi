@@ -376,7 +376,9 @@ class StreamTicksResponse(_message.Message):
 
     @_builtins.property
     def liveness(self) -> _containers.RepeatedCompositeFieldContainer[Global___Liveness]:
-        """Signs of life since the last batch, at most one a venue."""
+        """Signs of life since the last batch, at most one a venue. Beside ticks, one that is
+        newer by less than 100 ms than the last may wait for a later batch.
+        """
 
     def __init__(
         self,
