@@ -244,17 +244,18 @@ async def test_totals_are_read_at_the_port_for_reports() -> None:
             ) as endpoint,
         ):
             session = UdpSessionKey(office.session.session_id, office.session.key(MASTER), office.session.expire_s)
-            async with UdpClient(reports=endpoint.addresses[0], session=session, timeout_ms=20_000) as client:
+            port = endpoint.addresses[0]
+            async with UdpClient(port, reports=port, session=session, timeout_ms=20_000) as client:
                 told = await client.totals()
                 assert isinstance(told, UdpUsage)
                 assert (told.billed_this_month, told.remaining) == (4_567, 995_433)
-            async with UdpClient(reports=endpoint.addresses[0], timeout_ms=20_000) as client:
+                # The same client: a second one would count the session's sequence anew, and be met with silence.
+                with pytest.raises(TrinityError, match="only the port for prices"):
+                    await client.get("BTC")
+            async with UdpClient(reports=port, timeout_ms=20_000) as client:
                 with pytest.raises(TrinityError) as caught:
                     await client.totals()
                 assert caught.value.reason is Reason.MISSING_KEY
-            async with UdpClient(endpoint.addresses[0], session=session, timeout_ms=20_000) as client:
-                with pytest.raises(TrinityError, match="only the port for prices"):
-                    await client.get("BTC")
 
 
 async def test_totals_are_not_read_out_of_what_the_other_port_says(served: Served) -> None:

@@ -17,6 +17,7 @@ from trinity.usage.v1 import usage_service_pb2_grpc
 from trinity_admission.principal import Principal, metadata_of
 from trinity_mesh.channels import open_channel
 from trinity_mesh.clock import Clock, SystemClock
+from trinity_storage.postgres import PostgresConfig
 from trinity_usage.config import LeaseConfig, UsageConfig
 from trinity_usage.main import run
 
@@ -57,14 +58,20 @@ class ChosenWall(SystemClock):
 
 @asynccontextmanager
 async def serving(
-    folder: Path, url: str, *, clock: Clock | None = None, lease: Mapping[str, int] | None = None, **settings: Any
+    folder: Path,
+    url: str,
+    *,
+    clock: Clock | None = None,
+    lease: Mapping[str, int] | None = None,
+    postgres: PostgresConfig = PATIENT,
+    **settings: Any,
 ) -> AsyncIterator[Usage]:
     """Run the service until the block ends, by default with a wall clock of the test's own."""
     wall = ChosenWall()
     known: dict[str, Any] = {"listen": f"unix:{folder / 'usage.sock'}", "drain_ms": 100}
     config = UsageConfig(
         **{**known, **settings},
-        postgres=replace(PATIENT, url=url),
+        postgres=replace(postgres, url=url),
         lease=LeaseConfig(**dict(lease or {})),
     )
     stopping, serves = asyncio.Event(), asyncio.Event()

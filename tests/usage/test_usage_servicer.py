@@ -17,6 +17,7 @@ from trinity_core.errors import Reason, TrinityError
 from trinity_core.usage import HOUR_S
 from trinity_mesh.channels import call, open_channel
 from trinity_mesh.clock import SystemClock
+from trinity_storage.postgres import PostgresConfig
 from usage.conftest import opened
 from usage.small_usage import ACME, ADMIN, PRICES_ONLY, STRANGER, serving
 from usage.usage_stage import FILE, HOUR, KEY, OTHER_KEY, add_key, logged
@@ -106,7 +107,8 @@ async def test_only_the_mesh_itself_records_and_leases(tmp_path: Path, database_
 
 async def test_a_database_that_is_away_is_said_to_be(tmp_path: Path) -> None:
     nowhere = f"postgresql://trinity@/trinity?host={tmp_path}"
-    async with serving(tmp_path, nowhere) as usage:
+    # How long one waits for what never comes is not what this is about.
+    async with serving(tmp_path, nowhere, postgres=PostgresConfig(acquire_timeout_ms=50)) as usage:
         assert await refusal(usage.stub.RecordUsage(sent(counter()), timeout=30)) is Reason.STORE_UNAVAILABLE
 
 
