@@ -40,7 +40,9 @@ def listen_http(address: str, *, reuse_port: bool = False, backlog: int = 2_048)
         else:
             host, _, port = address.rpartition(":")
             host = host.strip("[]")
-            listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+            family = socket.AF_INET6 if ":" in host else socket.AF_INET
+            # asyncio sends without delay only on sockets that say they are TCP; an answer is two writes.
+            listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if reuse_port:
                 listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
