@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import secrets
@@ -67,13 +68,18 @@ class Furnishing:
             monthly_quota=1_000_000,
         )
         await self.account.associate(associate, plan, name=f"{associate} Ltd", email=f"ops@{associate}.example")
-        whole = await self.key(associate, name=f"desk of {associate}")
-        spare = [(await self.key(associate, scopes=["keys.manage"])).principal.key_id for _ in range(3)]
+        # Together: each waits until the gateway has heard of it.
+        whole, *others = await asyncio.gather(
+            self.key(associate, name=f"desk of {associate}"),
+            *(self.key(associate, scopes=["keys.manage"]) for _ in range(3)),
+            *(self.key(associate, scopes=[scope]) for scope in CUSTOMERS_SCOPES),
+        )
+        spare = [who.principal.key_id for who in others[:3]]
         await self.account.caller()(account_pb2.RevokeKeyRequest(key_id=spare[2]))
         things = await self._hook(Things(associate, plan, whole.principal.key_id, *spare), whole)
         await self._use(associate, things.key_id)
         await self._use(f"{associate}-old", things.revoked)
-        by_scope = {scope: await self.key(associate, scopes=[scope]) for scope in CUSTOMERS_SCOPES}
+        by_scope = dict(zip(CUSTOMERS_SCOPES, others[3:], strict=True))
         return Customer(things, whole, by_scope)
 
     async def key(self, associate: str, **fields: Any) -> Who:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import tempfile
 from collections.abc import AsyncIterator, Mapping
@@ -227,9 +228,10 @@ async def a_world(
             "http": HttpWay(http.client, http.base),
         }
         furnishing = Furnishing(account, mesh, webhook, part)
-        acme, globex = await furnishing.customer("acmeco"), await furnishing.customer("globex")
+        acme, globex = await asyncio.gather(furnishing.customer("acmeco"), furnishing.customer("globex"))
         await account.plan("bare-plan", scopes=[], rate_per_s=1_000_000, burst=1_000_000)
         await account.associate("bareco", "bare-plan")
+        bare, admin = await asyncio.gather(furnishing.key("bareco"), furnishing.key("operator", scopes=["admin"]))
         world = World(
             way=ways[way],
             ways=ways,
@@ -244,8 +246,8 @@ async def a_world(
             webhook_stub=webhook_service_pb2_grpc.WebhookServiceStub(mesh),
             acme=acme,
             globex=globex,
-            bare=await furnishing.key("bareco"),
-            admin=await furnishing.key("operator", scopes=["admin"]),
+            bare=bare,
+            admin=admin,
         )
         yield replace(world, acme=await _with_tokens(world, acme), globex=await _with_tokens(world, globex))
 
