@@ -75,7 +75,7 @@ def test_a_million_forged_sources_cost_no_memory() -> None:
         b"GET BTC,ETH USD c=" + b"0" * 48,
     )
     # What costs next to nothing makes up most of a flood; the dearer kinds come now and then.
-    flood = (kinds[0],) * 12 + (kinds[2],) * 5 + (kinds[3],) * 5 + (kinds[1], kinds[4], kinds[5], kinds[6])
+    flood = (kinds[0],) * 46 + (kinds[2],) * 45 + (kinds[3],) * 5 + (kinds[1], kinds[4], kinds[5], kinds[6])
     mono_ns, unix_ns = clock.monotonic_ns(), clock.unix_ns()
 
     def send(start: int, count: int) -> int:
