@@ -31,6 +31,7 @@ from trinity_http.app import create_app
 from trinity_http.main import own_contract
 from trinity_http.prices import SERVICE, PriceAnswers
 from trinity_mesh.clock import SystemClock
+from trinity_storage.postgres import PostgresConfig
 from trinity_udp.admitting import Admitting as Doors
 from trinity_udp.config import UdpConfig
 from trinity_udp.main import make_price_endpoint
@@ -202,7 +203,10 @@ async def test_known_keys_go_on_without_postgresql_and_everything_is_counted_aft
         ):
             async with (
                 SmallAccount(tmp_path, switch.url, silence_ms=1_000).running() as account,
-                usage_serving(Path(name), switch.url, clock=SystemClock()) as usage,
+                # How long a record waits for a database that is away is not what this is about.
+                usage_serving(
+                    Path(name), switch.url, clock=SystemClock(), postgres=PostgresConfig(acquire_timeout_ms=500)
+                ) as usage,
             ):
                 mesh = Mesh(Path(name), url, account, usage)
                 unlimited, limited = await mesh.key("plain"), await mesh.key("limited", monthly_quota=1_000_000)
