@@ -28,7 +28,7 @@ from trinity_http.protojson_write import JsonWriter
 
 pytestmark = pytest.mark.timeout(400)
 
-EXAMPLES = 4
+EXAMPLES = 2
 """Random cases an operation and kind; the cases that follow from the bounds of the document come on top."""
 
 SETTINGS = """
