@@ -7,9 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 from google.protobuf.field_mask_pb2 import FieldMask
 from google.protobuf.message import Message
 
+from account.databases import Databases
 from account.tenant_furnishing import CUSTOMERS_SCOPES
 from account.tenant_matrix import ROWS
 from account.tenant_questions import (
@@ -50,7 +52,20 @@ LISTS = (
 
 @pytest.fixture(params=WAYS)
 async def world(request: pytest.FixtureRequest, database_url: str, tmp_path: Path) -> AsyncIterator[World]:
+    """For a test that changes what there is."""
     async with a_world(request.param, database_url, tmp_path) as running:
+        yield running
+
+
+@pytest_asyncio.fixture(params=WAYS, scope="module", loop_scope="module")
+async def steady(
+    request: pytest.FixtureRequest, databases: Databases, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[World]:
+    """For all tests that change nothing."""
+    async with (
+        databases.fresh() as url,
+        a_world(request.param, url, tmp_path_factory.mktemp("steady")) as running,
+    ):
         yield running
 
 
@@ -102,57 +117,65 @@ async def test_what_is_ones_own_is_at_hand_with_the_scope_of_the_contract_and_sh
     assert asked > 20
 
 
-async def test_what_is_anothers_is_answered_exactly_like_what_never_existed(world: World) -> None:
-    own, other = world.acme.things, world.globex.things
-    before, used = await world.accounts(), await world.usage_of(other.key_id)
+@pytest.mark.asyncio(loop_scope="module")
+async def test_what_is_anothers_is_answered_exactly_like_what_never_existed(steady: World) -> None:
+    own, other = steady.acme.things, steady.globex.things
+    before, used = await steady.accounts(), await steady.usage_of(other.key_id)
     asked = 0
-    for method, row in reached(world, Own):
-        for who in (world.acme.whole, holder_of(method, world.acme)):
+    for method, row in reached(steady, Own):
+        for who in (steady.acme.whole, holder_of(method, steady.acme)):
             for label, ask in row.asks.items():
-                theirs = await world.way.ask(method, ask(own, other), who)
-                nobodys = await world.way.ask(method, ask(own, NOBODY), who)
+                theirs = await steady.way.ask(method, ask(own, other), who)
+                nobodys = await steady.way.ask(method, ask(own, NOBODY), who)
                 told, never = refused(theirs, method.name), refused(nobodys, method.name)
                 assert in_the_words_of(told, NOBODY, other) == never, (method.name, label)
                 assert never.reason in NOT_THERE, (method.name, label)
                 asked += 1
     assert asked > 40
-    assert await world.accounts() == before
-    assert await world.usage_of(other.key_id) == used
+    assert await steady.accounts() == before
+    assert await steady.usage_of(other.key_id) == used
 
 
-async def test_a_page_token_leads_nobody_into_anothers_list_whoever_had_it(world: World) -> None:
-    everybodys = await world.tokens_of(world.admin)
-    others = await world.tokens_of(world.admin, associate="globex")
-    own = await world.tokens_of(world.admin, associate="acmeco")
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_page_token_leads_nobody_into_anothers_list_whoever_had_it(steady: World) -> None:
+    everybodys = await steady.tokens_of(steady.admin)
+    others = await steady.tokens_of(steady.admin, associate="globex")
+    own = await steady.tokens_of(steady.admin, associate="acmeco")
     assert all([*everybodys.values(), *others.values(), *own.values()])
     for name in LISTS:
         method, row = METHODS[name], ROWS[name]
         assert isinstance(row, Own)
-        things = world.acme.things
-        for tokens in (everybodys, others, world.globex.things.tokens, dict.fromkeys(own, own["ListKeys"][:-2] + "AA")):
+        things = steady.acme.things
+        for tokens in (
+            everybodys,
+            others,
+            steady.globex.things.tokens,
+            dict.fromkeys(own, own["ListKeys"][:-2] + "AA"),
+        ):
             request = row.asks["token"](things, replace(things, tokens=tokens))
-            told = refused(await world.way.ask(method, request, world.acme.whole), name)
+            told = refused(await steady.way.ask(method, request, steady.acme.whole), name)
             assert told.reason == "INVALID_PAGE_TOKEN", name
         # A token says where a list goes on, not whose it is.
         request = row.asks["token"](things, replace(things, tokens=own))
-        seen = await world.way.ask(method, request, world.acme.whole)
+        seen = await steady.way.ask(method, request, steady.acme.whole)
         assert seen.told is None
-        assert_shows_nothing_of(world.globex, seen, name)
+        assert_shows_nothing_of(steady.globex, seen, name)
 
 
-async def test_what_is_public_is_the_same_for_everybody_and_shows_no_more_than_that(world: World) -> None:
-    own, asked = world.acme.things, 0
-    for method, row in reached(world, Publics):
-        for who in (world.acme.whole, world.globex.whole, world.admin, world.bare, None):
-            seen = await world.way.ask(method, row.ask(own), who)
+@pytest.mark.asyncio(loop_scope="module")
+async def test_what_is_public_is_the_same_for_everybody_and_shows_no_more_than_that(steady: World) -> None:
+    own, asked = steady.acme.things, 0
+    for method, row in reached(steady, Publics):
+        for who in (steady.acme.whole, steady.globex.whole, steady.admin, steady.bare, None):
+            seen = await steady.way.ask(method, row.ask(own), who)
             assert seen.told is None, method.name
-            assert seen == await world.way.ask(method, row.ask(own), world.acme.whole), method.name
-            assert_shows_nothing_of(world.acme, seen, method.name)
+            assert seen == await steady.way.ask(method, row.ask(own), steady.acme.whole), method.name
+            assert_shows_nothing_of(steady.acme, seen, method.name)
             assert b"whsec_" not in seen.shown, "that would be the shared secret"
-            nothing = refused(await world.way.ask(method, row.ask(NOBODY), who), method.name)
+            nothing = refused(await steady.way.ask(method, row.ask(NOBODY), who), method.name)
             assert nothing.reason in NOT_THERE, method.name
-        for way in (world.way, world.plain_tcp):
-            for claims in (world.admin.principal, world.acme.whole.principal):
+        for way in (steady.way, steady.plain_tcp):
+            for claims in (steady.admin.principal, steady.acme.whole.principal):
                 seen, plain = [await way.ask(method, row.ask(own), None, claims=each) for each in (claims, None)]
                 assert seen.told is None, method.name
                 assert seen == plain, method.name
@@ -187,17 +210,18 @@ async def test_anothers_names_in_fields_that_are_the_services_to_set_lead_nowher
     assert await world.webhooks_of("globex") == before
 
 
-async def test_every_rpc_opens_to_the_scopes_of_its_contract_and_to_no_other(world: World) -> None:
-    before = await world.accounts()
-    callers = {scope: (who, {scope}) for scope, who in world.acme.by_scope.items()}
-    callers["whole"] = (world.acme.whole, set(CUSTOMERS_SCOPES))
-    callers["bare"] = (world.bare, set())
-    for method, row in reached(world, Own, Admins, Meshs, Commons):
+@pytest.mark.asyncio(loop_scope="module")
+async def test_every_rpc_opens_to_the_scopes_of_its_contract_and_to_no_other(steady: World) -> None:
+    before = await steady.accounts()
+    callers = {scope: (who, {scope}) for scope, who in steady.acme.by_scope.items()}
+    callers["whole"] = (steady.acme.whole, set(CUSTOMERS_SCOPES))
+    callers["bare"] = (steady.bare, set())
+    for method, row in reached(steady, Own, Admins, Meshs, Commons):
         for label, (who, held) in callers.items():
-            request = request_of(row, NOBODY if isinstance(row, Own) else world.acme.things)
+            request = request_of(row, NOBODY if isinstance(row, Own) else steady.acme.things)
             if isinstance(row, Own) and not row.asks and held >= set(method.scopes):
                 continue
-            seen = await world.way.ask(method, request, who)
+            seen = await steady.way.ask(method, request, who)
             reason = seen.told.reason if seen.told is not None else ""
             if held >= set(method.scopes):
                 assert reason not in NOT_LET_IN, (method.name, label)
@@ -205,8 +229,8 @@ async def test_every_rpc_opens_to_the_scopes_of_its_contract_and_to_no_other(wor
                 assert reason == "MISSING_SCOPE", (method.name, label)
                 assert seen.told is not None
                 assert seen.told.metadata["scope"] in method.scopes
-    assert await world.accounts() == before
-    assert (await world.usage_of(world.acme.things.key_id))[-1] == (0,), "nobody had a quota leased"
+    assert await steady.accounts() == before
+    assert (await steady.usage_of(steady.acme.things.key_id))[-1] == (0,), "nobody had a quota leased"
 
 
 async def test_an_admin_may_do_everything_for_everybody_but_what_is_the_meshs(world: World) -> None:
@@ -233,46 +257,48 @@ async def test_an_admin_may_do_everything_for_everybody_but_what_is_the_meshs(wo
     assert all(customer.things.key_id.encode() in found.shown for customer in (world.acme, world.globex))
 
 
-async def test_without_a_key_nobody_is_anybody_whatever_they_claim(world: World) -> None:
-    before = await world.accounts()
-    claims = (None, world.admin.principal, world.globex.whole.principal, Principal("0" * 12, "acmeco", frozenset()))
-    ways: list[tuple[Way, tuple[type, ...]]] = [(world.plain_tcp, (Own, Admins, Meshs))]
-    if world.way.judges_keys:
-        ways.append((world.way, (Own, Admins, Meshs, Commons)))
+@pytest.mark.asyncio(loop_scope="module")
+async def test_without_a_key_nobody_is_anybody_whatever_they_claim(steady: World) -> None:
+    before = await steady.accounts()
+    claims = (None, steady.admin.principal, steady.globex.whole.principal, Principal("0" * 12, "acmeco", frozenset()))
+    ways: list[tuple[Way, tuple[type, ...]]] = [(steady.plain_tcp, (Own, Admins, Meshs))]
+    if steady.way.judges_keys:
+        ways.append((steady.way, (Own, Admins, Meshs, Commons)))
     for way, kinds in ways:
         for name, row in ROWS.items():
             if not isinstance(row, kinds) or not way.reaches(METHODS[name]):
                 continue
             for claim in claims:
-                request = request_of(row, world.acme.things)
+                request = request_of(row, steady.acme.things)
                 told = refused(await way.ask(METHODS[name], request, None, claims=claim), name)
                 assert told.reason == "MISSING_KEY", name
-    assert await world.accounts() == before
+    assert await steady.accounts() == before
 
 
-async def test_a_key_is_whose_it_is_whatever_its_holder_claims(world: World) -> None:
-    if not world.way.judges_keys:
+@pytest.mark.asyncio(loop_scope="module")
+async def test_a_key_is_whose_it_is_whatever_its_holder_claims(steady: World) -> None:
+    if not steady.way.judges_keys:
         # Behind a gateway a caller is named once; a second name, or one that cannot be read, is nobody's.
-        assert isinstance(world.way, GrpcWay)
-        for method, row in reached(world, Own, Admins, Meshs):
-            request = request_of(row, world.acme.things)
-            twice = await world.way.ask(method, request, world.acme.whole, claims=world.admin.principal)
-            broken = await world.way.send(method, request, [(METADATA_KEY, "e30=")])
+        assert isinstance(steady.way, GrpcWay)
+        for method, row in reached(steady, Own, Admins, Meshs):
+            request = request_of(row, steady.acme.things)
+            twice = await steady.way.ask(method, request, steady.acme.whole, claims=steady.admin.principal)
+            broken = await steady.way.send(method, request, [(METADATA_KEY, "e30=")])
             for seen in (twice, broken):
                 assert refused(seen, method.name).reason == "INVALID_KEY", method.name
         return
-    before = await world.accounts()
-    own, other = world.acme.things, world.globex.things
-    for claims in (world.admin.principal, world.globex.whole.principal):
-        for method, row in reached(world, Own):
+    before = await steady.accounts()
+    own, other = steady.acme.things, steady.globex.things
+    for claims in (steady.admin.principal, steady.globex.whole.principal):
+        for method, row in reached(steady, Own):
             for label, ask in row.asks.items():
-                seen = await world.way.ask(method, ask(own, other), world.acme.whole, claims=claims)
-                plain = await world.way.ask(method, ask(own, other), world.acme.whole)
+                seen = await steady.way.ask(method, ask(own, other), steady.acme.whole, claims=claims)
+                plain = await steady.way.ask(method, ask(own, other), steady.acme.whole)
                 assert refused(seen, method.name) == plain.told, (method.name, label)
-        for method, row in reached(world, Admins, Meshs):
-            seen = await world.way.ask(method, row.ask(own), world.acme.whole, claims=claims)
+        for method, row in reached(steady, Admins, Meshs):
+            seen = await steady.way.ask(method, row.ask(own), steady.acme.whole, claims=claims)
             assert refused(seen, method.name).reason == "MISSING_SCOPE", method.name
-    assert await world.accounts() == before
+    assert await steady.accounts() == before
 
 
 async def test_what_ends_for_one_goes_on_for_the_other(world: World) -> None:
