@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -154,6 +155,18 @@ def test_a_port_is_shared_only_where_it_is_asked_for() -> None:
             pass
         with pytest.raises(TrinityError):
             listen_http(address)
+
+
+async def test_what_is_sent_waits_for_no_acknowledgement_of_what_was_sent_before() -> None:
+    came: asyncio.Queue[asyncio.StreamWriter] = asyncio.Queue()
+    with listen_http("127.0.0.1:0") as listener:
+        async with await asyncio.start_server(lambda _, writer: came.put_nowait(writer), sock=listener) as server:
+            _, client = await asyncio.open_connection(*server.sockets[0].getsockname())
+            served = await came.get()
+            assert served.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+            for writer in (client, served):
+                writer.close()
+                await writer.wait_closed()
 
 
 class Foreign:
