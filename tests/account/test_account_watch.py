@@ -6,6 +6,7 @@ import asyncio
 import os
 import signal
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 from account.databases import Databases
 from account.small_account import Replica, SmallAccount, Switch
 from processes import until
+from stores import MISSING, programs, running_stores
 from trinity.account.v1 import account_pb2 as pb
 from trinity_account.ensure import ensure_key
 from trinity_core.errors import Reason, TrinityError
@@ -196,14 +198,26 @@ async def test_changes_made_by_hand_in_the_database_arrive(account: SmallAccount
         await replica.until(lambda: replica.knows(text.key_id))
 
 
+@pytest.fixture
+def own_databases() -> Iterator[Databases]:
+    """Databases on a server that a test may kill."""
+    if programs("wheels") is None:
+        pytest.skip(MISSING["wheels"])
+    with running_stores("wheels") as stores:
+        yield Databases(stores)
+
+
 async def test_a_watcher_outlives_a_restart_of_the_database_and_misses_nothing(
-    databases: Databases, database_url: str, tmp_path: Path
+    own_databases: Databases, tmp_path: Path
 ) -> None:
-    async with SmallAccount(tmp_path, database_url, silence_ms=60_000).running() as account:
+    async with (
+        own_databases.fresh() as database_url,
+        SmallAccount(tmp_path, database_url, silence_ms=60_000).running() as account,
+    ):
         first, second = await made_key(account), await made_key(account)
         async with Replica().following(account.caller()) as replica:
             await replica.until(lambda: replica.knows(first) and replica.knows(second))
-            admin = await asyncpg.connect(databases.stores.admin_url)
+            admin = await asyncpg.connect(own_databases.stores.admin_url)
             postmaster = int((await admin.fetchval("SELECT pg_read_file('postmaster.pid')")).splitlines()[0])
             os.kill(postmaster, signal.SIGKILL)
             admin.terminate()
