@@ -153,7 +153,7 @@ async def _relax(stores: Stores) -> None:
     """Let PostgreSQL leave writing to the system: what tests kill are processes, and no machine loses its power."""
     admin = await asyncpg.connect(stores.admin_url)
     try:
-        for setting in ("fsync", "synchronous_commit", "full_page_writes"):
+        for setting in ("fsync", "full_page_writes"):
             await admin.execute(f"ALTER SYSTEM SET {setting} = off")
         await admin.execute("SELECT pg_reload_conf()")
     finally:
