@@ -7,7 +7,7 @@
    counts from the moment its request was due, so that a server which stands still is not spared those that
    it kept from being sent.
 
-   What this program itself is late by is no latency of the server's: an answer ends when the kernel put it into our
+   In an open loop, what this program itself is late by is no latency of the server's: an answer ends when the kernel put it into our
    socket (SO_TIMESTAMPNS), not when we came to read it; a request that was due while a connection was free begins when
    it was sent; and where we were off our core for long, what follows is due that much later, so that no burst makes
    up for it. `paused` tells the part of the time that went by so. FILE holds one or several requests without bodies, sent in turns. Every answer
@@ -70,12 +70,11 @@ static ssize_t take(struct connection *from, uint64_t *at) {
     struct msghdr message = {.msg_iov = &place, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control};
     ssize_t got = recvmsg(from->socket, &message, MSG_DONTWAIT);
     if (got <= 0) return got;
-    struct timespec real;
     *at = now_ns();
-    clock_gettime(CLOCK_REALTIME, &real);
     for (struct cmsghdr *one = CMSG_FIRSTHDR(&message); one; one = CMSG_NXTHDR(&message, one))
         if (one->cmsg_level == SOL_SOCKET && one->cmsg_type == SCM_TIMESTAMPNS) {
-            struct timespec came;
+            struct timespec came, real;
+            clock_gettime(CLOCK_REALTIME, &real);
             memcpy(&came, CMSG_DATA(one), sizeof came);
             int64_t age = (real.tv_sec - came.tv_sec) * 1000000000ll + real.tv_nsec - came.tv_nsec;
             if (age > 0 && (uint64_t)age < *at - from->sent) *at -= (uint64_t)age;
@@ -105,13 +104,13 @@ static size_t whole_answer(const struct connection *from) {
     return head + body;
 }
 
-static int connect_to(int port) {
+static int connect_to(int port, int timed) {
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     int made = socket(AF_INET, SOCK_STREAM, 0), on = 1;
     if (made < 0 || connect(made, (struct sockaddr *)&address, sizeof address)) fail("cannot connect", strerror(errno), 60);
     setsockopt(made, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    setsockopt(made, SOL_SOCKET, SO_TIMESTAMPNS, &on, sizeof on);
+    if (timed) setsockopt(made, SOL_SOCKET, SO_TIMESTAMPNS, &on, sizeof on);
     return made;
 }
 
@@ -142,7 +141,7 @@ int main(int count, char **words) {
     struct connection *all = calloc((size_t)connections, sizeof *all), **idle = calloc((size_t)connections, sizeof *idle);
     int idle_count = 0, idle_first = 0; /* a ring: the connection that rested longest is next */
     for (int each = 0; each < connections; each++) {
-        all[each].socket = connect_to(port);
+        all[each].socket = connect_to(port, rate > 0);
         struct epoll_event wanted = {.events = EPOLLIN, .data.ptr = &all[each]};
         epoll_ctl(epoll, EPOLL_CTL_ADD, all[each].socket, &wanted);
         idle[idle_count++] = &all[each];
