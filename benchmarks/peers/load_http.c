@@ -7,12 +7,13 @@
    counts from the moment its request was due, so that a server which stands still is not spared those that
    it kept from being sent.
 
-   In an open loop, what this program itself is late by is no latency of the server's: an answer ends when the kernel put it into our
-   socket (SO_TIMESTAMPNS), not when we came to read it; a request that was due while a connection was free begins when
-   it was sent; and where we were off our core for long, what follows is due that much later, so that no burst makes
-   up for it. `paused` tells the part of the time that went by so. FILE holds one or several requests without bodies, sent in turns. Every answer
-   must be a 200 with a Content-Length and a JSON object of that size; anything else ends the run with
-   a word about it. Prints one line of JSON. */
+   In an open loop, what this program itself is late by is no latency of the server's: an answer ends when the kernel
+   put it into our socket (SO_TIMESTAMPNS), not when we came to read it; a request that was due while a connection was
+   free begins when it was sent; and where we were off our core for long, what follows is due that much later, so that
+   no burst makes up for it. `paused` tells the part of the time that went by so.
+
+   FILE holds one or several requests without bodies, sent in turns. Every answer must be a 200 with a Content-Length
+   and a JSON object of that size; anything else ends the run with a word about it. Prints one line of JSON. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
