@@ -64,8 +64,13 @@ static void ask(struct connection *over, uint64_t due) {
     over->sent = began;
 }
 
-/* Take what has come; when the kernel had it is put into `at`, on our clock. */
-static ssize_t take(struct connection *from, uint64_t *at) {
+/* Take what has come; when it came is put into `at`, on our clock: when the kernel had it where that is timed. */
+static ssize_t take(struct connection *from, int timed, uint64_t *at) {
+    if (!timed) {
+        ssize_t got = recv(from->socket, from->data + from->held, ANSWER_MAX - from->held, MSG_DONTWAIT);
+        *at = now_ns();
+        return got;
+    }
     char control[CMSG_SPACE(sizeof(struct timespec))];
     struct iovec place = {from->data + from->held, ANSWER_MAX - from->held};
     struct msghdr message = {.msg_iov = &place, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control};
@@ -190,7 +195,7 @@ int main(int count, char **words) {
                 continue;
             }
             uint64_t at = 0;
-            ssize_t got = take(one, &at);
+            ssize_t got = take(one, rate > 0, &at);
             if (got < 0 && (errno == EAGAIN || errno == EINTR)) continue;
             if (got <= 0) fail("the server closed a connection", got ? strerror(errno) : one->data, got ? 60 : one->held);
             one->held += (size_t)got;
