@@ -15,7 +15,7 @@ from typing import Final, Generic, TypeVar
 from trinity_core import usage
 from trinity_core.errors import Reason, TrinityError
 from trinity_core.udp_cookie import Cookies
-from trinity_core.udp_frame import MAC, RESPONSE
+from trinity_core.udp_frame import MAC, RESPONSE, SIGNED_QUERY
 from trinity_udp import answers, codec
 from trinity_udp.allowance import Allowance, host_of, prefix_of, source_of
 from trinity_udp.binary import pack_frame, read_binary
@@ -35,7 +35,6 @@ S = TypeVar("S")
 F = TypeVar("F")
 
 _SESSION_MARK: Final = b" m="
-_SIGNED: Final = bytes((codec.BINARY_V1, MAC))
 _ELSEWHERE: Final = {Command.GET: Refusal.PRICES, Command.USAGE: Refusal.REPORTS}
 """Commands that one port alone answers, and what is said at the others."""
 _NOT_GIVEN: Final = frozenset({usage.Outcome.REFUSED, usage.Outcome.FAILED})
@@ -84,7 +83,7 @@ class Desk(Generic[S, F]):
     def take(self, datagram: bytes, source: bytes, port: int, mono_ns: int, unix_ns: int) -> Reply:
         """The same for an address that is packed (4 or 16 bytes)."""
         quick = self._quick
-        if quick is not None and datagram.startswith(_SIGNED) and len(datagram) <= DATAGRAM_BYTES_MAX:
+        if quick is not None and datagram.startswith(SIGNED_QUERY) and len(datagram) <= DATAGRAM_BYTES_MAX:
             # The most of what customers send, by the same checks in the same order.
             if port in self._refused_ports:
                 return self._dropped(Drop.SOURCE_PORT)
@@ -119,7 +118,7 @@ class Desk(Generic[S, F]):
         ports = [port for port, _ in (run.senders[:1] if run.alone else run.senders)]
         if runs is None or not self._refused_ports.isdisjoint(ports):
             return None
-        binary = datagrams[0].startswith(_SIGNED)
+        binary = datagrams[0].startswith(SIGNED_QUERY)
         lines = None if binary else read_plain(datagrams)
         if not binary and lines is None:
             return None

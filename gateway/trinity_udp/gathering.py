@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
-from trinity_core.udp_frame import MAC, VERSION
+from trinity_core.udp_frame import SESSION_PLACE, SIGNED_QUERY
 from trinity_udp.batches import Received, Sender
 from trinity_udp.reply import Reply
-
-_SIGNED: Final = bytes((VERSION, MAC))
-_SESSION: Final = slice(12, 20)
 
 
 class Run(NamedTuple):
@@ -34,7 +31,7 @@ def runs_of(received: Received) -> list[Run]:
         return [Run(senders[0][1], datagrams, senders, places, alone=True)]
     runs: dict[tuple[bytes, bytes], tuple[list[bytes], list[Sender], list[Any]]] = {}
     for datagram, sender, place in zip(datagrams, senders, places, strict=True):
-        key = sender[1], datagram[_SESSION] if datagram.startswith(_SIGNED) else b""
+        key = sender[1], datagram[SESSION_PLACE] if datagram.startswith(SIGNED_QUERY) else b""
         run = runs.get(key)
         if run is None:
             runs[key] = [datagram], [sender], [place]

@@ -101,27 +101,21 @@ class Messages:
         """How long each datagram is that was received."""
         self.segments = memoryview(self._controls).cast("B").cast("H")
 
-    def lay_out(self, whole: Sequence[tuple[bytes, int, int]]) -> None:
+    def lay_out(self, messages: Sequence[tuple[bytes, int, int]]) -> None:
         """Put messages where sendmmsg finds them, one after the other.
 
         Each is its bytes, the address of its receiver's struct sockaddr, and the length of the datagrams that the
         kernel is to cut it into; 0 for one that is a datagram itself.
         """
-        count = len(whole)
-        joined = b"".join([data for data, _, _ in whole])
+        count = len(messages)
+        joined = b"".join([data for data, _, _ in messages])
         self.data[: len(joined)] = joined
-        sizes = array("Q", [len(data) for data, _, _ in whole])
+        sizes = array("Q", [len(data) for data, _, _ in messages])
         starts = array("Q", accumulate(sizes[:-1], initial=self.base))
-        names = array("Q", [name for _, name, _ in whole])
-        controls = array("Q", [_CONTROL.size if cut else 0 for _, _, cut in whole])
-        cuts = array("H", [cut for _, _, cut in whole])
+        names = array("Q", [name for _, name, _ in messages])
+        controls = array("Q", [_CONTROL.size if cut else 0 for _, _, cut in messages])
+        cuts = array("H", [cut for _, _, cut in messages])
         self.vectors[: 2 * count : 2], self.vectors[1 : 2 * count : 2] = memoryview(starts), memoryview(sizes)
         self.words[: count * _STEP : _STEP] = memoryview(names)
         self.words[_CONTROL_SIZE_AT : count * _STEP : _STEP] = memoryview(controls)
         self.segments[_SEGMENT_AT : count * _SEGMENT_STEP : _SEGMENT_STEP] = memoryview(cuts)
-
-    def cut_of(self, index: int) -> int:
-        """How many datagrams a message is that was laid out."""
-        if not self.words[index * _STEP + _CONTROL_SIZE_AT]:
-            return 1
-        return -(-self.vectors[2 * index + 1] // self.segments[index * _SEGMENT_STEP + _SEGMENT_AT])

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from trinity.price.v1 import price_pb2
 from trinity_admission.udp_sessions import TIME_S, Session
-from trinity_core.udp_frame import HEAD_BYTES, MAC, RESPONSE, VERSION
+from trinity_core.udp_frame import HEAD_BYTES, MAC, SIGNED_REPLY
 from trinity_core.udp_mac import MAC_BYTES
 from trinity_udp import answers
 from trinity_udp.binary import PriceForm
@@ -42,8 +42,6 @@ _LINE: Final = re.compile(
     _QUESTION + rb" s=([0-9a-f]{16}) t=([1-9][0-9]{0,9}) q=(0|[1-9][0-9]{0,9}) m=([0-9a-f]{32})[ \r\n]*"
 ).fullmatch
 _HEAD: Final = struct.Struct(">BBH8xQII")
-REPLY: Final = bytes((VERSION, RESPONSE | MAC))
-"""How a binary reply begins."""
 _SEQUENCES: Final = 1 << 32
 
 
@@ -175,7 +173,7 @@ class Quick:
         slots = self._let_in(session, session_id, sequence, assets, source, mono_ns, unix_ns)
         if not isinstance(slots, tuple):
             return slots
-        head = (REPLY, length.to_bytes(2, "big"), datagram[4:20], self.unix, datagram[24:28], payload)
+        head = (SIGNED_REPLY, length.to_bytes(2, "big"), datagram[4:20], self.unix, datagram[24:28], payload)
         reply = b"%b%b%b%b%b%b" % head
         return Reply(reply + macs.reply(mac, reply), limit, (), (), slots)
 

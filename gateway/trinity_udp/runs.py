@@ -1,10 +1,9 @@
 """Runs: plain questions of one address that came in one batch are answered together.
 
 What is judged of the sender, the session, the key and the price is judged once for the whole run, what is judged
-of a datagram once for each: same checks, same order, same counts as of one at a time. A run goes
-this way only while every check is passed by all of it (a number that came before is the one
-exception, and is dropped alone); otherwise nothing is taken or counted, and each of its datagrams
-goes its own way.
+of a datagram once for each: same checks, same order, same counts as of one at a time. A forged datagram, or one
+that came before, is dropped alone. Every other check is passed by all of a run, or nothing
+of it is taken or counted, and each of its datagrams goes its own way.
 """
 
 from __future__ import annotations
@@ -17,12 +16,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from trinity_admission.udp_sessions import TIME_S
-from trinity_core.udp_frame import HEAD_BYTES, MAC, VERSION
+from trinity_core.udp_frame import HEAD_BYTES, SIGNED_QUERY, SIGNED_REPLY
 from trinity_core.udp_mac import MAC_BYTES
 from trinity_udp.codec import DATAGRAM_BYTES_MAX, EARNED_FACTOR
 from trinity_udp.doors import Caller, ShortDoors
 from trinity_udp.drops import Drop
-from trinity_udp.quick import MARK_BYTES_MAX, PLAIN, REPLY, Quick, Shown
+from trinity_udp.quick import MARK_BYTES_MAX, PLAIN, Quick, Shown
 from trinity_udp.reply import Reply
 
 if TYPE_CHECKING:
@@ -32,7 +31,6 @@ if TYPE_CHECKING:
 Line = tuple[bytes, bytes, bytes]
 """Asset, quote and id of a line; empty for the two that it lacks."""
 
-_SIGNED: Final = bytes((VERSION, MAC))
 _MARKED_BYTES_MAX: Final = len(b"OK ") + MARK_BYTES_MAX
 _LINES: Final = re.compile(rb"\0%b(?=\0)" % PLAIN).findall
 
@@ -102,7 +100,7 @@ class Runs:
     ) -> list[Reply] | None:
         """The answers to binary queries of one session about the same assets.
 
-        None where they must go one at a time. `otherwise` gives the fate of a datagram that came before, or whose
+        None where they must go one at a time. `otherwise` gives the fate of a datagram that is dropped, or whose
         proof is done and whose answer could not be given here.
         """
         queries = _read_binary(datagrams)
@@ -117,31 +115,32 @@ class Runs:
         answered, limit = quick.payload_of(assets, mono_ns), len(datagrams[0]) * EARNED_FACTOR
         if answered is None or HEAD_BYTES + len(answered) + MAC_BYTES > min(limit, DATAGRAM_BYTES_MAX):
             return None
-        expected = session.macs.queries([datagram[:-MAC_BYTES] for datagram in datagrams])
-        if not hmac.compare_digest(b"".join(expected), b"".join(queries.macs)):
-            return None
+        drops = _forged(session.macs.queries([datagram[:-MAC_BYTES] for datagram in datagrams]), queries.macs)
         way = quick.way_of(session, source)
         if way is None or not way.good(mono_ns, unix_ns):
             return None
-        firsts = session.window.take_each(struct.unpack(f">{len(datagrams)}I", b"".join(queries.numbers)))
+        sound = [number for number, drop in zip(queries.numbers, drops, strict=True) if drop is None]
+        firsts = session.window.take_each(struct.unpack(f">{len(sound)}I", b"".join(sound)))
         new = firsts.count(True)
+        if new < len(datagrams):
+            first = iter(firsts)
+            drops = [drop or (None if next(first) else Drop.SESSION_REPLAY) for drop in drops]
         if new:
             session.used_ns = mono_ns
         slots = way.answers_at(assets, mono_ns, unix_ns, new) if new else ()
         if slots is None:
-            fates: list[Caller | Drop] = [
-                self._doors.again(queries.session, mono_ns=mono_ns, unix_ns=unix_ns) if first else Drop.SESSION_REPLAY
-                for first in firsts
+            return [
+                otherwise(datagram, drop or self._doors.again(queries.session, mono_ns=mono_ns, unix_ns=unix_ns))
+                for datagram, drop in zip(datagrams, drops, strict=True)
             ]
-            return [*map(otherwise, datagrams, fates)]
         replies = [
             Reply(reply, limit, (), (), slots)
             for reply in session.macs.replies(queries.macs, _bodies(queries, quick.unix, answered))
         ]
         if new < len(datagrams):
             replies = [
-                reply if first else otherwise(datagram, Drop.SESSION_REPLAY)
-                for reply, first, datagram in zip(replies, firsts, datagrams, strict=True)
+                otherwise(datagram, drop) if drop else reply
+                for reply, drop, datagram in zip(replies, drops, datagrams, strict=True)
             ]
         return replies
 
@@ -166,12 +165,19 @@ def _read_binary(datagrams: Sequence[bytes]) -> _Queries | None:
         return None
     fields = zip(*struct.iter_unpack(f"4s8s8s4s4s{room}s16s", b"".join(datagrams)), strict=True)
     starts, ids, sessions, times, numbers, payloads, macs = fields
-    if starts.count(_SIGNED + room.to_bytes(2, "big")) != count or sessions.count(sessions[0]) != count:
+    if starts.count(SIGNED_QUERY + room.to_bytes(2, "big")) != count or sessions.count(sessions[0]) != count:
         return None
     if payloads.count(payloads[0]) != count:
         return None
     earliest, latest = int.from_bytes(min(times), "big"), int.from_bytes(max(times), "big")
     return _Queries(int.from_bytes(sessions[0], "big"), earliest, latest, payloads[0], ids, numbers, macs)
+
+
+def _forged(expected: Sequence[bytes], given: Sequence[bytes]) -> list[Drop | None]:
+    """Why each is dropped whose MAC is not as expected; at first all are looked at as one, for nearly all are good."""
+    if hmac.compare_digest(b"".join(expected), b"".join(given)):
+        return [None] * len(given)
+    return [None if hmac.compare_digest(*pair) else Drop.SESSION_MAC for pair in zip(expected, given, strict=True)]
 
 
 def _bodies(queries: _Queries, unix: bytes, answered: bytes) -> list[bytes]:
@@ -180,7 +186,7 @@ def _bodies(queries: _Queries, unix: bytes, answered: bytes) -> list[bytes]:
     parts = [b""] * (4 * count)
     parts[0::4], parts[2::4] = queries.ids, queries.numbers
     parts[1::4], parts[3::4] = [session + unix] * count, [answered] * count
-    start = REPLY + len(answered).to_bytes(2, "big")
+    start = SIGNED_REPLY + len(answered).to_bytes(2, "big")
     size = HEAD_BYTES - len(start) + len(answered)
     return [start + body for (body,) in struct.iter_unpack(f"{size}s", b"".join(parts))]
 

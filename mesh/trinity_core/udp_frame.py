@@ -33,6 +33,12 @@ TRUNCATED: Final = 8
 REFUSED: Final = 16
 
 HEAD_BYTES: Final = 28
+SIGNED_QUERY: Final = bytes((VERSION, MAC))
+"""How a query begins that has a MAC and nothing else."""
+SIGNED_REPLY: Final = bytes((VERSION, RESPONSE | MAC))
+"""How the reply to one begins."""
+SESSION_PLACE: Final = slice(12, 20)
+"""Where the id of the session stands."""
 
 _FLAGS: Final = RESPONSE | MAC | COOKIE | TRUNCATED | REFUSED
 _HEAD: Final = struct.Struct(">BBH8sQII")

@@ -168,9 +168,21 @@ def test_a_number_that_came_before_is_dropped_alone(office: Office) -> None:
 def test_one_forged_datagram_takes_nothing_from_the_others(office: Office) -> None:
     run = [office.binary("BTC") for _ in range(6)]
     run[3] = bent(run[3], len(run[3]) - 1)
-    assert in_a_run(office, run) is None
-    assert [bool(data) for data in taken(office, run, together=True)] == [True, True, True, False, True, True]
-    assert office.counter.dropped() == {"session_mac": 1}
+    run.append(run[1])
+    replies = in_a_run(office, run)
+    assert replies is not None
+    assert [bool(reply.data) for reply in replies] == [True, True, True, False, True, True, False]
+    assert office.counter.dropped() == {"session_mac": 1, "session_replay": 1}
+
+
+def test_a_run_of_forged_datagrams_is_silence_and_costs_one_look_each(office: Office) -> None:
+    run = [bent(office.binary("BTC"), 43) for _ in range(5)]
+    before = office.counted()
+    replies = in_a_run(office, run)
+    assert replies is not None
+    assert not any(reply.data for reply in replies)
+    assert office.counter.dropped() == {"session_mac": 5}
+    assert office.counted() == before
 
 
 def test_two_sessions_a_stranger_and_another_question_are_no_run(office: Office) -> None:
