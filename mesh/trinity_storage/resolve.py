@@ -212,14 +212,22 @@ def _made(directory: Path) -> Path:
 
 
 async def _who(program: Path, reach: tuple[Path, ...], *, account: str, environ: Mapping[str, str]) -> RunAs | None:
-    """The first way to run `program` that works here: whom it may be, and where it gets in."""
-    tried = []
+    """The first way to run `program` that works here: whom it may be, and where it gets in.
+
+    One in which it says more than its version comes last: PostgreSQL runs where the account may walk through a
+    directory but not look at it, says "invalid binary", and then does not find what stands beside it.
+    """
+    tried, complained = [], []
     for way in ways(account=account):
         command = [*shim(way, reach=reach), str(program), "--version"]
         said = await run_tool(command, env=plain_environ(environ), timeout_s=_VERSION_S)
-        if said.code == 0:
+        if said.code == 0 and len(said.text.strip().splitlines()) == 1:
             return way
+        if said.code == 0:
+            complained.append(way)
         tried.append(f"{way.how.value if way else 'as ourselves'}: {said.text.strip()}")
+    if complained:
+        return complained[0]
     raise TrinityError(
         Reason.STORE_UNAVAILABLE,
         f"{program} cannot be run here by anybody but root: run as an ordinary user, or name servers of your own "

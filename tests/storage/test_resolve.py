@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,6 +16,7 @@ from stores import DEBIAN_POSTGRES, DEBIAN_REDIS, MISSING, Programs, programs
 from trinity_core.errors import TrinityError
 from trinity_mesh.clock import SystemClock
 from trinity_mesh.config import ConfigError, load
+from trinity_mesh.runas import How
 from trinity_storage.postgres import PostgresConfig
 from trinity_storage.resolve import (
     Origin,
@@ -24,6 +29,15 @@ from trinity_storage.resolve import (
     valkey_programs,
 )
 from trinity_storage.valkey import ValkeyConfig
+
+
+@pytest.fixture
+def open_path() -> Iterator[Path]:
+    """A folder that every account may walk into, unlike pytest's."""
+    folder = Path(tempfile.mkdtemp(prefix="trinity-resolve-"))
+    folder.chmod(0o755)
+    yield folder
+    shutil.rmtree(folder)
 
 
 def says(directory: Path, name: str, text: str, *, code: int = 0) -> Path:
@@ -108,6 +122,32 @@ async def test_an_old_cache_is_passed_over(tmp_path: Path, wheel_programs: Progr
 async def found(kind: str, path: str) -> list[Program]:
     search = postgres_programs if kind == "postgres" else valkey_programs
     return [program async for program in search({"PATH": path}, lambda _: None)]
+
+
+def complains(directory: Path, name: str, when: str) -> Path:
+    """A program that tells its version, and before it a complaint where a test of the shell's holds."""
+    path = says(directory, name, "")
+    path.write_text(f"#!/bin/sh\n{when} && echo 'invalid binary'\necho 'postgres (PostgreSQL) 18.6'\n")
+    return path
+
+
+def has_namespaces() -> bool:
+    """Whether a process here may become somebody else in its own eyes alone."""
+    return subprocess.run(["unshare", "--user", "true"], check=False, capture_output=True).returncode == 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or not has_namespaces(), reason="only root becomes somebody else, in a namespace")
+@pytest.mark.parametrize(
+    ("when", "how"), [("grep -q 4294967295 /proc/self/uid_map", How.NAMESPACE), ("true", How.SEARCH)]
+)
+async def test_a_way_in_which_a_program_complains_is_taken_last(when: str, how: How, open_path: Path) -> None:
+    for name in ("postgres", "initdb"):
+        complains(open_path / "bin", name, when)
+    store, _ = await postgres(open_path, f"{open_path / 'bin'}:/usr/bin:/bin")
+    assert store.version == "18.6"
+    assert store.spec is not None
+    assert store.spec.run_as is not None
+    assert store.spec.run_as.how is how
 
 
 async def test_path_comes_before_the_wheel_and_each_program_once(tmp_path: Path) -> None:
